@@ -1,0 +1,231 @@
+/**
+ * The model: every kind of object the store holds, one schema each.
+ *
+ *   host ── binding ── port ──── bridge
+ *                       │peer
+ *                      port ──── router ── route
+ *
+ * A port belongs to one bridge or router. It is interior (linked to a peer), exterior (bound to an
+ * interface of a host by a binding with the port's own id) or unplugged.
+ * `pool`, `address`, `network` and `endpoint` are what Docker's side must remember.
+ */
+import { z } from 'zod'
+import { parseCidr, parseIp, parseMac } from '../packet/address.ts'
+
+/** Object ids: UUIDs of ours, Docker's ids, or derived ones such as `<pool>_<address>`. */
+export const idSchema = z
+  .string()
+  .regex(/^[0-9A-Za-z][0-9A-Za-z._:-]{0,191}$/, 'must be 1 to 192 letters, digits or . _ : -')
+export const nameSchema = z
+  .string()
+  .regex(
+    /^[0-9A-Za-z][0-9A-Za-z_. -]{0,62}$/,
+    'must be 1 to 63 letters, digits, spaces or _ . - and start with a letter or digit',
+  )
+/** Lower case, colons. */
+export const macSchema = z
+  .string()
+  .refine((text) => parseMac(text) !== undefined && text === text.toLowerCase(), {
+    message: 'must be a MAC address in lower case such as 02:00:00:00:00:0a',
+  })
+export const ipSchema = z.string().refine((text) => parseIp(text) !== undefined, {
+  message: 'must be an IPv4 address such as 10.1.0.5',
+})
+/** IPv6 is carried by bridges; routers learn it later. Text as Docker gave it. */
+export const ip6Schema = z.string().regex(/^[0-9a-f:.]{2,45}$/i, 'must be an IPv6 address')
+/** An address with its prefix length; host bits may be set. */
+export const cidrSchema = z.string().refine((text) => parseCidr(text) !== undefined, {
+  message: 'must be an IPv4 network such as 10.1.0.0/24',
+})
+export const cidr6Schema = z
+  .string()
+  .regex(/^[0-9a-f:.]{2,45}\/\d{1,3}$/i, 'must be an IPv6 network')
+/** A Linux interface name, IFNAMSIZ less the end of string. */
+export const interfaceSchema = z
+  .string()
+  .regex(/^[^\s/:]{1,15}$/, 'must be an interface name of 1 to 15 characters')
+
+export const hostSchema = z.strictObject({ id: idSchema, name: z.string().min(1).max(253) })
+
+export const bridgeSchema = z.strictObject({
+  id: idSchema,
+  name: nameSchema.optional(),
+  adminUp: z.boolean(),
+})
+
+export const routerSchema = z.strictObject({
+  id: idSchema,
+  name: nameSchema.optional(),
+  adminUp: z.boolean(),
+})
+
+export const bridgePortSchema = z.strictObject({
+  id: idSchema,
+  kind: z.literal('bridge'),
+  bridge: idSchema,
+  adminUp: z.boolean(),
+  /** The other port of the link; both name each other. */
+  peer: idSchema.optional(),
+  /** Who is known to be behind this port: nothing is flooded or asked for to find them. */
+  stations: z
+    .array(
+      z.strictObject({
+        mac: macSchema,
+        addresses: z.array(ipSchema).max(64),
+        addresses6: z.array(ip6Schema).max(64).optional(),
+      }),
+    )
+    .max(64)
+    .optional(),
+})
+
+export const routerPortSchema = z.strictObject({
+  id: idSchema,
+  kind: z.literal('router'),
+  router: idSchema,
+  adminUp: z.boolean(),
+  peer: idSchema.optional(),
+  mac: macSchema,
+  /** The router's own addresses on this link. Each gives a LOCAL /32 route and a connected route. */
+  addresses: z.array(cidrSchema).max(64),
+  addresses6: z.array(cidr6Schema).max(64).optional(),
+  /** Static neighbours on this link: never asked for by ARP. */
+  neighbors: z
+    .array(z.strictObject({ address: ipSchema, mac: macSchema }))
+    .max(64)
+    .optional(),
+})
+
+export const portSchema = z.discriminatedUnion('kind', [bridgePortSchema, routerPortSchema])
+
+/** What a router does with a packet whose longest matching prefix this is; lower weight wins, equals share (ECMP). */
+export const routeSchema = z.strictObject({
+  id: idSchema,
+  router: idSchema,
+  src: cidrSchema,
+  dst: cidrSchema,
+  action: z.enum(['port', 'blackhole', 'reject', 'local']),
+  /** With action `port`: the port the packet leaves by. */
+  port: idSchema.optional(),
+  /** With action `port`: the next hop; without it the destination itself is on the link. */
+  gateway: ipSchema.optional(),
+  weight: z.int().min(0).max(0xffff_ffff),
+})
+
+/** Exterior port `id` is interface `interface` of host `host`. The id is the port's: one binding a port. */
+export const bindingSchema = z.strictObject({
+  id: idSchema,
+  host: idSchema,
+  interface: interfaceSchema,
+})
+
+/** An IPAM pool. Its addresses are objects of their own, so that one is taken once. */
+export const poolSchema = z.strictObject({
+  id: idSchema,
+  space: z.string().min(1).max(64),
+  subnet: z.union([cidrSchema, cidr6Schema]),
+  /** Addresses are handed out from here only; within the subnet. */
+  range: z.union([cidrSchema, cidr6Schema]).optional(),
+  /** Docker asks for a pool once per network; it is gone when as many releases came. */
+  references: z.int().min(1),
+  /** Where the search for a free address goes on: released addresses are not given again at once. */
+  next: z.string().optional(),
+})
+
+export const addressSchema = z.strictObject({
+  /** `<pool>_<address>`. */
+  id: idSchema,
+  pool: idSchema,
+  address: z.union([ipSchema, ip6Schema]),
+  gateway: z.boolean(),
+})
+
+/** A published port of a container: host side to container side. */
+export const publicationSchema = z.strictObject({
+  protocol: z.enum(['tcp', 'udp', 'sctp']),
+  hostAddress: z.string().max(45),
+  hostPort: z.int().min(1).max(65535),
+  port: z.int().min(1).max(65535),
+})
+
+/** A Docker network, and what stands for it in the topology. */
+export const networkSchema = z.strictObject({
+  id: idSchema,
+  bridge: idSchema,
+  /** Whether the bridge was there before the network and stays after it. */
+  ownsBridge: z.boolean(),
+  /** Absent for an internal network that named no router. */
+  router: idSchema.optional(),
+  /** The router's port that is the network's gateway. */
+  routerPort: idSchema.optional(),
+  subnets: z.array(z.strictObject({ subnet: cidrSchema, gateway: cidrSchema.optional() })).max(16),
+  subnets6: z
+    .array(z.strictObject({ subnet: cidr6Schema, gateway: cidr6Schema.optional() }))
+    .max(16),
+  internal: z.boolean(),
+  /** Who provides way out and published ports: our router, or Docker's gateway bridge. */
+  gatewayMode: z.enum(['virtual', 'docker']),
+  mtu: z.int().min(576).max(65535),
+  options: z.record(z.string().max(256), z.string().max(4096)),
+})
+
+/** A Docker endpoint on host `host`; its port and binding have the same id. */
+export const endpointSchema = z.strictObject({
+  id: idSchema,
+  network: idSchema,
+  host: idSchema,
+  mac: macSchema,
+  address: cidrSchema.optional(),
+  address6: cidr6Schema.optional(),
+  /** The host end of the veth pair; the other end is given to Docker at Join. */
+  interface: interfaceSchema.optional(),
+  sandbox: z.string().max(4096).optional(),
+  publications: z.array(publicationSchema).max(4096),
+})
+
+/** The way out of a router on one host: a router port bound to one end of a veth pair, the other end the host's. */
+export const uplinkSchema = z.strictObject({
+  /** The router port's id. */
+  id: idSchema,
+  router: idSchema,
+  host: idSchema,
+  /** The host's end, with the host's address on the link. */
+  interface: interfaceSchema,
+  hostAddress: cidrSchema,
+  hostMac: macSchema,
+})
+
+/** Schemas by kind. A kind's name is its folder in the store: `/midonet/v1/<kind>/<id>`. */
+export const schemas = {
+  host: hostSchema,
+  bridge: bridgeSchema,
+  router: routerSchema,
+  port: portSchema,
+  route: routeSchema,
+  binding: bindingSchema,
+  pool: poolSchema,
+  address: addressSchema,
+  network: networkSchema,
+  endpoint: endpointSchema,
+  uplink: uplinkSchema,
+} as const
+
+export type Kind = keyof typeof schemas
+export type ObjectOf<K extends Kind> = z.infer<(typeof schemas)[K]>
+
+export type Host = ObjectOf<'host'>
+export type Bridge = ObjectOf<'bridge'>
+export type Router = ObjectOf<'router'>
+export type Port = ObjectOf<'port'>
+export type BridgePort = z.infer<typeof bridgePortSchema>
+export type RouterPort = z.infer<typeof routerPortSchema>
+export type Route = ObjectOf<'route'>
+export type Binding = ObjectOf<'binding'>
+export type Pool = ObjectOf<'pool'>
+export type Address = ObjectOf<'address'>
+export type Publication = z.infer<typeof publicationSchema>
+export type Network = ObjectOf<'network'>
+export type Endpoint = ObjectOf<'endpoint'>
+export type Uplink = ObjectOf<'uplink'>
+
+export const kinds = Object.keys(schemas) as readonly Kind[]

@@ -1,0 +1,61 @@
+/**
+ * The topology's store: objects by kind and id, changed by transactions, watched in order.
+ *
+ * One interface, several engines (`leveldb:<dir>`, memory for tests, later `etcd://…`), one suite.
+ * Every engine keeps all objects in memory as well, so reads are synchronous and cheap; a commit is
+ * durable before its promise resolves.
+ */
+import type { Kind, ObjectOf } from './model.ts'
+
+/** Counts commits; strictly rising over the life of a store. */
+export type Revision = number
+
+/** One object put or deleted (`value` undefined). `before` is what it replaced. */
+export type Change = {
+  [K in Kind]: {
+    readonly kind: K
+    readonly id: string
+    readonly value: ObjectOf<K> | undefined
+    readonly before: ObjectOf<K> | undefined
+  }
+}[Kind]
+
+/** All changes of one transaction. */
+export interface ChangeBatch {
+  readonly revision: Revision
+  readonly changes: readonly Change[]
+}
+
+/** What can be read; also inside a transaction, where it shows the transaction's own writes. */
+export interface Reader {
+  get<K extends Kind>(kind: K, id: string): ObjectOf<K> | undefined
+  /** Ordered by id. */
+  list<K extends Kind>(kind: K): readonly ObjectOf<K>[]
+}
+
+/** A transaction in the making. Everything read must still stand when it commits. */
+export interface Draft extends Reader {
+  /** @throws InvalidObjectError when the value does not fit its schema; the message names the field. */
+  put<K extends Kind>(kind: K, value: ObjectOf<K>): void
+  /** Deleting what is not there is no error. */
+  delete(kind: Kind, id: string): void
+}
+
+export interface Store extends Reader {
+  readonly revision: Revision
+
+  /**
+   * Runs `work` on a draft and commits what it wrote, all or nothing. `work` is synchronous and may
+   * run again when another transaction came between. Nothing is committed when it throws, or when
+   * the result breaks a rule of the topology (TopologyError). Resolves when the commit is durable
+   * and every watcher has been told, with what `work` returned and the store's revision.
+   */
+  transact<T>(
+    work: (draft: Draft) => T,
+  ): Promise<{ readonly value: T; readonly revision: Revision }>
+
+  /** Tells every commit after this call, in order, each once. Returns the way to stop. */
+  watch(listener: (batch: ChangeBatch) => void): () => void
+
+  close(): Promise<void>
+}
