@@ -1,0 +1,255 @@
+/**
+ * The main thread's side of the forwarding worker: feeds it the topology in order, asks it for
+ * status and traces, and starts it again when it dies (the kernel goes on forwarding meanwhile).
+ */
+import { writeSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import createDebug from 'debug'
+import type { ForwarderStatus } from './simulator/forwarder.ts'
+import type { TraceResult } from './simulator/trace.ts'
+import type { Kind } from './topology/model.ts'
+import type { Change, ChangeBatch, Revision, Store } from './topology/store.ts'
+import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
+
+const log = createDebug('midonet:forwarding')
+
+export const limits = {
+  /** Waiting for the worker to take a change, or to answer a question. */
+  answerMs: 8_000,
+  /** Pause before a dead worker is started again; doubles up to the second figure. */
+  restartMs: 100,
+  restartMsMax: 5_000,
+} as const
+
+/** The forwarding side did not do what was asked in time, or cannot run at all. */
+export class ForwardingError extends Error {
+  override readonly name = 'ForwardingError'
+  readonly code: 'TIMEOUT' | 'STOPPED' | 'REFUSED'
+
+  constructor(code: ForwardingError['code'], message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** What the worker needs to know of the topology. */
+const kindsForwarded: ReadonlySet<Kind> = new Set(['bridge', 'router', 'port', 'route', 'binding'])
+
+type Answer = Extract<WorkerAnswer, { request: number }>
+
+interface Waiting {
+  readonly resolve: (answer: Answer | undefined) => void
+  readonly reject: (error: Error) => void
+  readonly timer: NodeJS.Timeout
+}
+
+/** What `midonet status` says of the forwarding side. */
+export interface ForwardingStatus {
+  readonly running: boolean
+  readonly restarts: number
+  readonly lastError: string | undefined
+  readonly forwarder: ForwarderStatus | undefined
+}
+
+export class Forwarding {
+  readonly #store: Store
+  readonly #settings: WorkerSettings
+  readonly #stopWatch: () => void
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #settling: { readonly revision: Revision; readonly waiting: Waiting }[] = []
+  #worker: Worker | undefined
+  #wakeFd: number | undefined
+  #applied: Revision = -1
+  #sent: Revision = -1
+  #nextRequest = 1
+  #restarts = 0
+  #restartMs: number = limits.restartMs
+  #lastError: string | undefined
+  #closed = false
+
+  constructor(store: Store, settings: WorkerSettings) {
+    this.#store = store
+    this.#settings = settings
+    this.#stopWatch = store.watch((batch) => this.#feed(batch))
+    this.#start()
+  }
+
+  /** Resolves when the datapath reflects every change up to `revision`. @throws ForwardingError */
+  settled(revision: Revision): Promise<void> {
+    // Commits that hold nothing the worker needs are not sent to it.
+    const needed = Math.min(revision, this.#sent)
+    if (this.#applied >= needed) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const at = this.#settling.findIndex((entry) => entry.waiting.timer === timer)
+        if (at >= 0) this.#settling.splice(at, 1)
+        reject(this.#timeout('the change'))
+      }, limits.answerMs)
+      this.#settling.push({
+        revision: needed,
+        waiting: { resolve: () => resolve(), reject, timer },
+      })
+    })
+  }
+
+  async status(): Promise<ForwardingStatus> {
+    const base = { restarts: this.#restarts, lastError: this.#lastError }
+    try {
+      const answer = await this.#ask({ kind: 'status', request: this.#nextRequest++ })
+      const forwarder = answer?.kind === 'status' ? answer.value : undefined
+      return { running: true, ...base, forwarder }
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      return {
+        running: false,
+        ...base,
+        lastError: this.#lastError ?? message,
+        forwarder: undefined,
+      }
+    }
+  }
+
+  /** What would happen to a packet (hex bytes or a flow key in text) that came in by `port`. */
+  async trace(port: string, packet: string): Promise<TraceResult> {
+    const request = this.#nextRequest++
+    const answer = await this.#ask({ kind: 'trace', request, port, packet })
+    if (answer?.kind === 'trace') return answer.value
+    throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
+  }
+
+  /** Stops the worker; flows and ports stay in the kernel. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#stopWatch()
+    const worker = this.#worker
+    if (worker !== undefined) {
+      const gone = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+      this.#post({ kind: 'close' })
+      const timer = setTimeout(() => void worker.terminate(), 2_000)
+      await gone
+      clearTimeout(timer)
+    }
+    this.#failAll(new ForwardingError('STOPPED', 'the agent is stopping'))
+  }
+
+  #start(): void {
+    const url = new URL('./worker.js', import.meta.url)
+    const worker = new Worker(url, { workerData: this.#settings })
+    this.#worker = worker
+    this.#wakeFd = undefined
+    this.#applied = -1
+    worker.on('message', (answer: WorkerAnswer) => this.#hear(answer))
+    worker.on('error', (error) => {
+      this.#lastError = error.message
+      console.error(`midonet: forwarding stopped: ${error.message}`)
+    })
+    worker.on('exit', () => this.#restart(worker))
+    this.#sent = this.#store.revision
+    this.#post({ kind: 'snapshot', batch: snapshotOf(this.#store) })
+  }
+
+  #restart(worker: Worker): void {
+    if (this.#worker !== worker) return
+    this.#worker = undefined
+    if (this.#closed) return
+    this.#failAsked(new ForwardingError('STOPPED', `forwarding stopped: ${this.#lastError}`))
+    this.#restarts++
+    setTimeout(() => {
+      if (!this.#closed) this.#start()
+    }, this.#restartMs)
+    this.#restartMs = Math.min(this.#restartMs * 2, limits.restartMsMax)
+  }
+
+  #feed(batch: ChangeBatch): void {
+    const changes = batch.changes.filter((change) => kindsForwarded.has(change.kind))
+    if (changes.length === 0 || this.#worker === undefined) return
+    this.#sent = batch.revision
+    this.#post({ kind: 'batch', batch: { revision: batch.revision, changes } })
+  }
+
+  #post(request: WorkerRequest): void {
+    this.#worker?.postMessage(request)
+    if (this.#wakeFd !== undefined) writeSync(this.#wakeFd, wakeToken)
+  }
+
+  #hear(answer: WorkerAnswer): void {
+    switch (answer.kind) {
+      case 'ready':
+        this.#wakeFd = answer.wakeFd
+        this.#restartMs = limits.restartMs
+        log('the worker runs on datapath %s', answer.datapath)
+        writeSync(answer.wakeFd, wakeToken)
+        return
+      case 'applied':
+        this.#applied = answer.revision
+        this.#settle()
+        return
+      case 'status':
+      case 'trace':
+      case 'refused': {
+        const waiting = this.#waiting.get(answer.request)
+        this.#waiting.delete(answer.request)
+        clearTimeout(waiting?.timer)
+        waiting?.resolve(answer)
+      }
+    }
+  }
+
+  #settle(): void {
+    for (let at = this.#settling.length - 1; at >= 0; at--) {
+      const entry = this.#settling[at]
+      if (entry === undefined || entry.revision > this.#applied) continue
+      this.#settling.splice(at, 1)
+      clearTimeout(entry.waiting.timer)
+      entry.waiting.resolve(undefined)
+    }
+  }
+
+  #ask(request: Extract<WorkerRequest, { request: number }>): Promise<Answer | undefined> {
+    if (this.#worker === undefined)
+      return Promise.reject(
+        new ForwardingError('STOPPED', `forwarding does not run: ${this.#lastError}`),
+      )
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(request.request)
+        reject(this.#timeout(request.kind))
+      }, limits.answerMs)
+      this.#waiting.set(request.request, { resolve, reject, timer })
+      this.#post(request)
+    })
+  }
+
+  #timeout(what: string): ForwardingError {
+    const reason = this.#lastError === undefined ? 'it is busy' : this.#lastError
+    return new ForwardingError('TIMEOUT', `forwarding did not take ${what} in time: ${reason}`)
+  }
+
+  #failAsked(error: ForwardingError): void {
+    for (const waiting of this.#waiting.values()) {
+      clearTimeout(waiting.timer)
+      waiting.reject(error)
+    }
+    this.#waiting.clear()
+  }
+
+  #failAll(error: ForwardingError): void {
+    this.#failAsked(error)
+    for (const { waiting } of this.#settling.splice(0)) {
+      clearTimeout(waiting.timer)
+      waiting.reject(error)
+    }
+  }
+}
+
+const wakeToken = new Uint8Array(new BigUint64Array([1n]).buffer)
+
+function snapshotOf(store: Store): ChangeBatch {
+  const changes: Change[] = []
+  for (const kind of kindsForwarded)
+    // Kind and value come from the same list; the type system cannot see it.
+    for (const value of store.list(kind))
+      changes.push({ kind, id: value.id, value, before: undefined } as Change)
+  return { revision: store.revision, changes }
+}

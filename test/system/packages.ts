@@ -1,0 +1,42 @@
+/** The Debian packages the system tests and the benchmark need. */
+import { spawnSync } from 'node:child_process'
+
+const packages = [
+  'busybox-static',
+  'docker.io',
+  'iperf3',
+  'iproute2',
+  'iptables',
+  'nftables',
+  'procps',
+  'sockperf',
+  'util-linux',
+]
+
+/** The tests' packages cannot be installed; the message says how to do it by hand. */
+export class PackageError extends Error {
+  override readonly name = 'PackageError'
+  readonly code = 'PACKAGES_MISSING'
+}
+
+/** Installs what is missing; does nothing, and needs no network, when all is there. */
+export function ensurePackages(): void {
+  const missing = packages.filter((name) => !isInstalled(name))
+  if (missing.length === 0) return
+  console.log(`# installing ${missing.join(' ')}`)
+  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const install = ['install', '-y', '--no-install-recommends', ...missing]
+  for (const args of [['update'], install]) {
+    const { status } = spawnSync('apt-get', args, {
+      env: environment,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    if (status !== 0)
+      throw new PackageError(`apt-get ${args.join(' ')} failed; run it by hand as root`)
+  }
+}
+
+function isInstalled(name: string): boolean {
+  const { stdout } = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' })
+  return stdout?.endsWith(' installed') ?? false
+}
