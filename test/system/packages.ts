@@ -37,6 +37,6 @@ export function ensurePackages(): void {
 }
 
 function isInstalled(name: string): boolean {
-  const { stdout } = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' })
-  return stdout?.endsWith(' installed') ?? false
+  const { stdout } = spawnSync('dpkg-query', ['-s', name], { encoding: 'utf8' })
+  return stdout?.includes('\nStatus: install ok installed\n') ?? false
 }
