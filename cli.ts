@@ -22,7 +22,9 @@ const program = new Command('midonet')
   .description('Network virtualization for containers.')
   .version(version)
   .addHelpText('after', () => {
-    const rows = describeSettings().map(([name, meaning, value]) => `  ${name}\n      ${meaning} (${value})`)
+    const rows = describeSettings().map(
+      ([name, meaning, value]) => `  ${name}\n      ${meaning} (${value})`,
+    )
     return `\nSettings (environment, or /etc/midonet/midonet.json):\n${rows.join('\n')}`
   })
 
@@ -43,7 +45,8 @@ program
   .action(async (options: { json?: boolean; ready?: boolean }) => {
     const status = (await ask('GET', '/status')) as Status
     if (options.ready === true) {
-      if (!status.ready) throw new CommandError(`the agent is not ready: ${status.problems.join('; ')}`)
+      if (!status.ready)
+        throw new CommandError(`the agent is not ready: ${status.problems.join('; ')}`)
       return
     }
     console.log(options.json === true ? JSON.stringify(status, null, 2) : formatStatus(status))
@@ -52,7 +55,10 @@ program
 program
   .command('trace')
   .description('what the simulator does with a packet, and why')
-  .requiredOption('--in <port>', 'port the packet comes in by: an id, the start of one, or an interface')
+  .requiredOption(
+    '--in <port>',
+    'port the packet comes in by: an id, the start of one, or an interface',
+  )
   .requiredOption(
     '--packet <packet>',
     "'icmp A -> B', 'tcp A:port -> B:port', a flow key in Open vSwitch's notation, or a frame in hex",
@@ -82,14 +88,17 @@ function ask(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unkn
           try {
             const value = JSON.parse(Buffer.concat(parts).toString())
             if (answer.statusCode === 200) resolve(value)
-            else reject(new CommandError(value.message ?? `the agent answered ${answer.statusCode}`))
+            else
+              reject(new CommandError(value.message ?? `the agent answered ${answer.statusCode}`))
           } catch (error) {
             reject(new CommandError('the agent answered what is not JSON', { cause: error }))
           }
         })
       },
     )
-    outgoing.setTimeout(limits.answerMs, () => outgoing.destroy(new CommandError('the agent does not answer')))
+    outgoing.setTimeout(limits.answerMs, () =>
+      outgoing.destroy(new CommandError('the agent does not answer')),
+    )
     outgoing.on('error', (error) => reject(unreachable(socketPath, error)))
     outgoing.end(body === undefined ? undefined : JSON.stringify(body))
   })
@@ -98,7 +107,9 @@ function ask(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unkn
 function unreachable(socketPath: string, error: Error): Error {
   const code = 'code' in error ? error.code : undefined
   if (code === 'ENOENT' || code === 'ECONNREFUSED')
-    return new CommandError(`no agent runs here (nothing listens at ${socketPath}); start one: midonet agent`)
+    return new CommandError(
+      `no agent runs here (nothing listens at ${socketPath}); start one: midonet agent`,
+    )
   if (code === 'EACCES') return new CommandError(`${socketPath} is for root only; try sudo`)
   return error
 }

@@ -74,7 +74,8 @@ function isOn(port: Port, bridge: string): port is BridgePort {
 
 function stationMac(ports: readonly BridgePort[], address: string): string | undefined {
   for (const { stations } of ports)
-    for (const station of stations ?? []) if (station.addresses.includes(address)) return station.mac
+    for (const station of stations ?? [])
+      if (station.addresses.includes(address)) return station.mac
   return undefined
 }
 
