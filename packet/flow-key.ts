@@ -98,3 +98,47 @@ export function writeField(
   const ones = (1 << bits) - 1
   key[word] = ((key[word] ?? 0) & ~(ones << shift)) | ((value & ones) << shift)
 }
+
+/** Writes `key & mask` to `out`, which may be either of them. */
+export function maskKey(key: FlowKey, mask: FlowKey, out: FlowKey): void {
+  for (let word = 0; word < keyWords; word++) out[word] = (key[word] ?? 0) & (mask[word] ?? 0)
+}
+
+export function equalKeys(a: FlowKey, b: FlowKey): boolean {
+  for (let word = 0; word < keyWords; word++) if (a[word] !== b[word]) return false
+  return true
+}
+
+/** Whether a packet's key is one that a flow with this key and mask matches. */
+export function matches(packet: FlowKey, flow: FlowKey, mask: FlowKey): boolean {
+  for (let word = 0; word < keyWords; word++)
+    if ((((packet[word] ?? 0) ^ (flow[word] ?? 0)) & (mask[word] ?? 0)) !== 0) return false
+  return true
+}
+
+/** A hash of 32 bits, unsigned; equal keys hash the same. Not proof against chosen collisions. */
+export function hashKey(key: FlowKey): number {
+  let hash = 0
+  for (let word = 0; word < keyWords; word++) hash = mix(hash, key[word] ?? 0)
+  return finish(hash)
+}
+
+/** `hashKey` of `key & mask` without writing that anywhere. */
+export function hashMasked(key: FlowKey, mask: FlowKey): number {
+  let hash = 0
+  for (let word = 0; word < keyWords; word++) hash = mix(hash, (key[word] ?? 0) & (mask[word] ?? 0))
+  return finish(hash)
+}
+
+/** One round of MurmurHash3 for 32 bits, then its end: all bits of all words reach all of the hash. */
+function mix(hash: number, word: number): number {
+  const scrambled = Math.imul(word, 0xcc9e2d51)
+  const turned = hash ^ Math.imul((scrambled << 15) | (scrambled >>> 17), 0x1b873593)
+  return (Math.imul((turned << 13) | (turned >>> 19), 5) + 0xe6546b64) | 0
+}
+
+function finish(hash: number): number {
+  const first = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  const second = Math.imul(first ^ (first >>> 13), 0xc2b2ae35)
+  return (second ^ (second >>> 16)) >>> 0
+}
