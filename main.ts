@@ -1,0 +1,147 @@
+#!/usr/bin/env node
+/** The agent of one host: wires driver, topology, gateway and the forwarding worker. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import createDebug from 'debug'
+import { openLinks } from './datapath/rtnetlink.ts'
+import { openDocker } from './driver/docker.ts'
+import { startDriver } from './driver/driver.ts'
+import { Forwarding } from './forwarding.ts'
+import { type Gateway, removeAll, startGateway } from './gateway/gateway.ts'
+import { loadHostId } from './host-id.ts'
+import { readSettings, type Settings } from './settings.ts'
+import { collectStatus, type Parts } from './status-collect.ts'
+import { openStore } from './topology/open.ts'
+import type { Revision, Store } from './topology/store.ts'
+import { expandTracePacket, findTracePort } from './trace-packet.ts'
+
+const log = createDebug('midonet:main')
+
+/** The agent cannot do this now; the message says why. */
+export class AgentError extends Error {
+  override readonly name = 'AgentError'
+  readonly code: 'STARTING' | 'RUNNING'
+
+  constructor(code: AgentError['code'], message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** Runs the agent until SIGTERM or SIGINT. */
+export async function runAgent(): Promise<void> {
+  const settings = readSettings(process.env)
+  mkdirSync(settings.runDir, { recursive: true, mode: 0o755 })
+  const links = openLinks()
+  const docker = openDocker(settings.dockerSocket)
+  const opening = openParts(settings, links)
+  // Told to whoever needs it; here it must only not be unhandled before somebody asks.
+  opening.catch(() => {})
+  let parts: Parts = { settings, docker }
+
+  // The sockets first: Docker gives a plugin only seconds to answer.
+  const driver = await startDriver({
+    socketPath: settings.pluginSocket,
+    apiSocketPath: join(settings.runDir, 'agent.sock'),
+    store: opening.then(({ store }) => store),
+    hostId: opening.then(({ hostId }) => hostId),
+    links,
+    docker,
+    settled: async (revision) => {
+      const { forwarding, gateway } = await opening
+      await Promise.all([forwarding.settled(revision), gateway.settled(revision)])
+    },
+    status: () => collectStatus(parts),
+    trace: async (port, packet) => {
+      const { store, forwarding } = await opening
+      const id = findTracePort(store, port)
+      return forwarding.trace(id, expandTracePacket(store, id, packet))
+    },
+  })
+  const pidFile = join(settings.runDir, 'agent.pid')
+  writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })
+  const stop = stopper(async () => {
+    await driver.close()
+    const opened = await opening.catch(() => undefined)
+    await opened?.gateway.close()
+    await opened?.forwarding.close()
+    await opened?.store.close()
+    rmSync(pidFile, { force: true })
+  })
+  try {
+    parts = { ...parts, ...(await opening), driver }
+    driver.reconciler.start()
+    log('ready')
+  } catch (error) {
+    console.error(`midonet: ${error instanceof Error ? error.message : error}`)
+    await stop(1)
+  }
+}
+
+interface Opened {
+  readonly hostId: string
+  readonly store: Store
+  readonly forwarding: Forwarding
+  readonly gateway: Gateway
+}
+
+async function openParts(settings: Settings, links: ReturnType<typeof openLinks>): Promise<Opened> {
+  const hostId = loadHostId(settings.stateDir)
+  const store = await openStore(settings.store)
+  await registerHost(store, hostId)
+  const forwarding = new Forwarding(store, { hostId, flowLimit: settings.flowLimit })
+  const gateway = await startGateway({ store, links, hostId })
+  return { hostId, store, forwarding, gateway }
+}
+
+async function registerHost(store: Store, id: string): Promise<Revision> {
+  const host = { id, name: hostname() }
+  if (store.get('host', id)?.name === host.name) return store.revision
+  return (await store.transact((draft) => draft.put('host', host))).revision
+}
+
+/** Stops once on a signal, within a bound, and exits. */
+function stopper(close: () => Promise<void>): (status: number) => Promise<void> {
+  let stopping = false
+  const stop = async (status: number) => {
+    if (stopping) return
+    stopping = true
+    setTimeout(() => process.exit(status), 8_000).unref()
+    await close().catch((error) => console.error(`midonet: ${error}`))
+    process.exit(status)
+  }
+  process.on('SIGTERM', () => void stop(0))
+  process.on('SIGINT', () => void stop(0))
+  return stop
+}
+
+/** Removes what agents before made in the kernel. Refused while one runs. */
+export async function clean(): Promise<void> {
+  const settings = readSettings(process.env)
+  const pid = runningAgent(settings)
+  if (pid !== undefined)
+    throw new AgentError('RUNNING', `an agent runs (pid ${pid}); stop it first: kill ${pid}`)
+  await removeAll(openLinks())
+}
+
+function runningAgent(settings: Settings): number | undefined {
+  try {
+    const pid = Number(readFileSync(join(settings.runDir, 'agent.pid'), 'utf8'))
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+    return /(main|cli)\.js|midonet/.test(command) ? pid : undefined
+  } catch {
+    return undefined
+  }
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  await (args.includes('--clean') ? clean() : runAgent())
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
+  main(process.argv.slice(2)).catch((error) => {
+    console.error(`midonet: ${error instanceof Error ? error.message : error}`)
+    process.exit(1)
+  })

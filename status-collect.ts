@@ -1,0 +1,125 @@
+/** Gathers what `status.ts` shows; every part may still be missing while the agent starts. */
+import { hostname, release } from 'node:os'
+import type { DockerNetwork, DockerView } from './driver/docker.ts'
+import type { Driver } from './driver/driver.ts'
+import type { Forwarding } from './forwarding.ts'
+import type { Gateway } from './gateway/gateway.ts'
+import type { Settings } from './settings.ts'
+import type { EndpointStatus, NetworkStatus, Status } from './status.ts'
+import { kinds } from './topology/model.ts'
+import type { Store } from './topology/store.ts'
+import { version } from './version.ts'
+
+/** The agent's parts, filled in as they start. */
+export interface Parts {
+  readonly settings: Settings
+  readonly docker: DockerView
+  readonly hostId?: string
+  readonly store?: Store
+  readonly forwarding?: Forwarding
+  readonly gateway?: Gateway
+  readonly driver?: Driver
+}
+
+/** Docker is asked for names; without an answer in time they are left out. */
+const dockerMs = 1_500
+
+export async function collectStatus(parts: Parts): Promise<Status> {
+  const { store, settings } = parts
+  const [forwarding, seen] = await Promise.all([parts.forwarding?.status(), names(parts.docker)])
+  const problems: string[] = []
+  if (store === undefined) problems.push('the agent is starting')
+  if (forwarding !== undefined && !forwarding.running)
+    problems.push(`forwarding does not run: ${forwarding.lastError}`)
+  problems.push(...(parts.gateway?.problems ?? []))
+  if (seen === undefined) problems.push('Docker does not answer')
+  const repairs = [...(parts.driver?.reconciler.repairs ?? []), ...(parts.gateway?.repairs ?? [])]
+  return {
+    version,
+    host: { id: parts.hostId ?? '', name: hostname() },
+    pid: process.pid,
+    upS: Math.round(process.uptime()),
+    versions: { node: process.versions.node, kernel: release() },
+    ready: store !== undefined && forwarding?.running === true,
+    problems,
+    datapath: {
+      kind: 'ebpf',
+      why:
+        settings.datapath === 'auto'
+          ? 'the embedded datapath, the only one of this version'
+          : 'asked for by MIDONET_DATAPATH',
+    },
+    store: {
+      url: settings.store,
+      revision: store?.revision ?? 0,
+      objects: Object.fromEntries(kinds.map((kind) => [kind, store?.list(kind).length ?? 0])),
+    },
+    networks: networksOf(store, seen),
+    endpoints: endpointsOf(store, seen),
+    uplinks: uplinksOf(store),
+    forwarding,
+    repairs: repairs.toSorted((a, b) => (a.time < b.time ? -1 : 1)),
+  }
+}
+
+async function names(docker: DockerView): Promise<readonly DockerNetwork[] | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), dockerMs)
+  })
+  const answer = await Promise.race([docker.networks().catch(() => undefined), late])
+  clearTimeout(timer)
+  return answer
+}
+
+function routerName(store: Store | undefined, id: string | undefined): string | undefined {
+  return id === undefined ? undefined : (store?.get('router', id)?.name ?? id.slice(0, 12))
+}
+
+function networksOf(
+  store: Store | undefined,
+  seen: readonly DockerNetwork[] | undefined,
+): NetworkStatus[] {
+  const counts = new Map<string, number>()
+  for (const { network } of store?.list('endpoint') ?? [])
+    counts.set(network, (counts.get(network) ?? 0) + 1)
+  return (store?.list('network') ?? []).map((network) => ({
+    id: network.id,
+    name: seen?.find(({ id }) => id === network.id)?.name,
+    subnets: [...network.subnets, ...network.subnets6].map(({ subnet }) => subnet),
+    router: routerName(store, network.router),
+    internal: network.internal,
+    gateway: network.gatewayMode,
+    mtu: network.mtu,
+    endpoints: counts.get(network.id) ?? 0,
+  }))
+}
+
+function endpointsOf(
+  store: Store | undefined,
+  seen: readonly DockerNetwork[] | undefined,
+): EndpointStatus[] {
+  const containers = new Map(
+    (seen ?? []).flatMap(({ endpoints }) => endpoints.map(({ id, container }) => [id, container])),
+  )
+  return (store?.list('endpoint') ?? []).map((endpoint) => ({
+    id: endpoint.id,
+    network: seen?.find(({ id }) => id === endpoint.network)?.name ?? endpoint.network.slice(0, 12),
+    container: containers.get(endpoint.id),
+    address: endpoint.address,
+    mac: endpoint.mac,
+    interface: endpoint.interface,
+    published: endpoint.publications.map(
+      ({ protocol, hostAddress, hostPort, port }) =>
+        `${hostAddress === '' ? '' : `${hostAddress}:`}${hostPort}->${port}/${protocol}`,
+    ),
+  }))
+}
+
+function uplinksOf(store: Store | undefined): Status['uplinks'] {
+  return (store?.list('uplink') ?? []).map((uplink) => ({
+    router: routerName(store, uplink.router) ?? uplink.router,
+    interface: uplink.interface,
+    address: uplink.hostAddress,
+  }))
+}
