@@ -152,10 +152,12 @@ export const publicationSchema = z.strictObject({
 export const networkSchema = z.strictObject({
   id: idSchema,
   bridge: idSchema,
-  /** Whether the bridge was there before the network and stays after it. */
+  /** Whether the bridge was made for Docker's networks and goes with the last of them. */
   ownsBridge: z.boolean(),
   /** Absent for an internal network that named no router. */
   router: idSchema.optional(),
+  /** Whether the router was made for Docker's networks and goes with the last of them. */
+  ownsRouter: z.boolean().optional(),
   /** The router's port that is the network's gateway. */
   routerPort: idSchema.optional(),
   subnets: z.array(z.strictObject({ subnet: cidrSchema, gateway: cidrSchema.optional() })).max(16),
