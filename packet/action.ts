@@ -11,6 +11,7 @@ export type Action =
   | { readonly kind: 'output'; readonly port: number }
   /** MAC addresses as 48-bit numbers. */
   | { readonly kind: 'setEth'; readonly dst: number; readonly src: number }
+  /** Bit 0x1000 of `tci` is not looked at: a key's `vlan` can be given as it is. */
   | { readonly kind: 'pushVlan'; readonly tci: number }
   | { readonly kind: 'popVlan' }
   | { readonly kind: 'setIpSrc'; readonly address: number }

@@ -1,4 +1,7 @@
-/** Addresses as numbers in memory (MAC 48 bits, IPv4 32 bits unsigned) and as text at the rim. */
+/**
+ * Addresses as numbers in memory (MAC 48 bits, IPv4 32 bits unsigned, IPv6 128 bits as a bigint)
+ * and as text at the rim.
+ */
 
 /** An IPv4 network: `address` has its host bits as given. */
 export interface Cidr {
@@ -75,4 +78,52 @@ export function contains(cidr: Cidr, address: number): boolean {
 /** Whether two networks share an address. */
 export function overlaps(a: Cidr, b: Cidr): boolean {
   return a.prefixLength <= b.prefixLength ? contains(a, b.address) : contains(b, a.address)
+}
+
+/** Any form of RFC 4291 section 2.2 without a zone; undefined when it is not an IPv6 address. */
+export function parseIpv6(text: string): bigint | undefined {
+  const halves = text.split('::')
+  if (halves.length > 2) return undefined
+  const head = parseGroups(halves[0] ?? '', halves.length === 1)
+  const tail = parseGroups(halves[1] ?? '', true)
+  if (head === undefined || tail === undefined) return undefined
+  const missing = 8 - head.length - tail.length
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined
+  const groups = [...head, ...new Array<number>(missing).fill(0), ...tail]
+  return groups.reduce((value, group) => (value << 16n) | BigInt(group), 0n)
+}
+
+/** Groups of 16 bits; the last two may be a dotted quad where `quad` says so. */
+function parseGroups(text: string, quad: boolean): number[] | undefined {
+  if (text === '') return []
+  const groups: number[] = []
+  const parts = text.split(':')
+  for (const [at, part] of parts.entries()) {
+    const ipv4 = quad && at === parts.length - 1 ? parseIp(part) : undefined
+    if (ipv4 !== undefined) groups.push(ipv4 >>> 16, ipv4 & 0xffff)
+    else if (/^[0-9a-f]{1,4}$/i.test(part)) groups.push(Number.parseInt(part, 16))
+    else return undefined
+  }
+  return groups
+}
+
+/** The canonical form of RFC 5952, always in hex. */
+export function formatIpv6(address: bigint): string {
+  const groups = Array.from({ length: 8 }, (_, at) =>
+    Number((address >> BigInt(112 - 16 * at)) & 0xffffn),
+  )
+  const { start, length } = longestZeroRun(groups)
+  const hex = groups.map((group) => group.toString(16))
+  if (length < 2) return hex.join(':')
+  return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`
+}
+
+function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
+  let best = { start: 0, length: 0 }
+  let run = 0
+  for (const [at, group] of groups.entries()) {
+    run = group === 0 ? run + 1 : 0
+    if (run > best.length) best = { start: at - run + 1, length: run }
+  }
+  return best
 }

@@ -1,0 +1,199 @@
+/** Actions as text, in the notation of Open vSwitch's datapath: `set(eth(src=…,dst=…)),3`. */
+import type { Action } from './action.ts'
+import { formatIp, formatMac } from './address.ts'
+import { type Notation, parseNumber, Scanner } from './text-value.ts'
+
+/** `drop` when there are none. */
+export function formatActions(actions: readonly Action[]): string {
+  return actions.length === 0 ? 'drop' : actions.map(formatAction).join(',')
+}
+
+/**
+ * What `formatActions` prints; also sets of several fields, and `tcp`, `udp` or `sctp` for `tp`.
+ * @throws TextError
+ */
+export function parseActions(text: string): readonly Action[] {
+  return parseActionsFrom(new Scanner(text))
+}
+
+/** Reads actions up to the end of the text. @throws TextError */
+export function parseActionsFrom(scanner: Scanner): readonly Action[] {
+  const actions: Action[] = []
+  if (!scanner.takes('drop')) {
+    do actions.push(...parseAction(scanner))
+    while (scanner.takes(','))
+  }
+  if (!scanner.atEnd) scanner.fail('"," or the end')
+  return actions
+}
+
+function formatAction(action: Action): string {
+  switch (action.kind) {
+    case 'output':
+      return String(action.port)
+    case 'setEth':
+      return `set(eth(src=${formatMac(action.src)},dst=${formatMac(action.dst)}))`
+    case 'pushVlan':
+      return `push_vlan(${formatTci(action.tci)})`
+    case 'popVlan':
+      return 'pop_vlan'
+    case 'setIpSrc':
+      return `set(ipv4(src=${formatIp(action.address)}))`
+    case 'setIpDst':
+      return `set(ipv4(dst=${formatIp(action.address)}))`
+    case 'setTtl':
+      return `set(ipv4(ttl=${action.ttl}))`
+    case 'setTos':
+      return `set(ipv4(tos=${formatHex(action.tos)}))`
+    case 'setTpSrc':
+      return `set(tp(src=${action.port}))`
+    case 'setTpDst':
+      return `set(tp(dst=${action.port}))`
+    case 'setArp':
+      return formatArp(action)
+    case 'setTunnel':
+      return `set(tunnel(tun_id=${formatHex(action.id)},src=${formatIp(action.src)},dst=${formatIp(action.dst)}))`
+    case 'userspace':
+      return `userspace(reason=${action.reason})`
+  }
+}
+
+function formatArp({ op, sha, spa, tha, tpa }: Extract<Action, { kind: 'setArp' }>): string {
+  const addresses = `sip=${formatIp(spa)},tip=${formatIp(tpa)}`
+  return `set(arp(${addresses},op=${op},sha=${formatMac(sha)},tha=${formatMac(tha)}))`
+}
+
+/** `cfi` is printed where it is set, though it does nothing. */
+function formatTci(tci: number): string {
+  return `vid=${tci & 0xfff},pcp=${tci >>> 13}${tci & 0x1000 ? ',cfi=1' : ''}`
+}
+
+function formatHex(value: number): string {
+  return value === 0 ? '0' : `0x${value.toString(16)}`
+}
+
+interface Shape {
+  readonly notation: Notation
+  readonly bits: number
+}
+
+const shapes = {
+  mac: { notation: 'mac', bits: 48 },
+  ip: { notation: 'ip', bits: 32 },
+  u32: { notation: 'decimal', bits: 32 },
+  u16: { notation: 'decimal', bits: 16 },
+  u12: { notation: 'decimal', bits: 12 },
+  u8: { notation: 'decimal', bits: 8 },
+  u3: { notation: 'decimal', bits: 3 },
+  bit: { notation: 'decimal', bits: 1 },
+} as const satisfies Record<string, Shape>
+
+/** Fields in the order given. */
+type Fields = ReadonlyMap<string, number>
+
+function parseAction(scanner: Scanner): readonly Action[] {
+  const position = scanner.position
+  const word = scanner.word()
+  if (/^\d{1,10}$/.test(word) && Number(word) <= 0xffff_ffff)
+    return [{ kind: 'output', port: Number(word) }]
+  switch (word) {
+    case 'set':
+      return parseSet(scanner)
+    case 'push_vlan':
+      return [parsePushVlan(scanner)]
+    case 'pop_vlan':
+      return [{ kind: 'popVlan' }]
+    case 'userspace':
+      return [{ kind: 'userspace', reason: parseAll(scanner, { reason: shapes.u32 })('reason') }]
+    default:
+      return scanner.fail('a port number, set, push_vlan, pop_vlan or userspace', position)
+  }
+}
+
+function parsePushVlan(scanner: Scanner): Action {
+  const given = parseFields(scanner, { vid: shapes.u12, pcp: shapes.u3, cfi: shapes.bit })
+  const [vid = 0, pcp = 0, cfi = 0] = ['vid', 'pcp', 'cfi'].map((name) => given.get(name))
+  return { kind: 'pushVlan', tci: vid | (cfi << 12) | (pcp << 13) }
+}
+
+function parseSet(scanner: Scanner): readonly Action[] {
+  scanner.expect('(')
+  const position = scanner.position
+  const parse = setters.get(scanner.word())
+  if (parse === undefined) scanner.fail(`one of ${[...setters.keys()].join(', ')}`, position)
+  const actions = parse(scanner)
+  scanner.expect(')')
+  return actions
+}
+
+const setters: ReadonlyMap<string, (scanner: Scanner) => readonly Action[]> = new Map([
+  ['eth', parseSetEth],
+  ['ipv4', parseSetIpv4],
+  ['tp', parseSetPorts],
+  ['tcp', parseSetPorts],
+  ['udp', parseSetPorts],
+  ['sctp', parseSetPorts],
+  ['arp', parseSetArp],
+  ['tunnel', parseSetTunnel],
+])
+
+function parseSetEth(scanner: Scanner): readonly Action[] {
+  const given = parseAll(scanner, { dst: shapes.mac, src: shapes.mac })
+  return [{ kind: 'setEth', dst: given('dst'), src: given('src') }]
+}
+
+function parseSetIpv4(scanner: Scanner): readonly Action[] {
+  const { ip, u8 } = shapes
+  const given = parseFields(scanner, { src: ip, dst: ip, tos: u8, ttl: u8 })
+  return [...given].map(([name, value]): Action => {
+    if (name === 'src') return { kind: 'setIpSrc', address: value }
+    if (name === 'dst') return { kind: 'setIpDst', address: value }
+    return name === 'tos' ? { kind: 'setTos', tos: value } : { kind: 'setTtl', ttl: value }
+  })
+}
+
+function parseSetPorts(scanner: Scanner): readonly Action[] {
+  const given = parseFields(scanner, { src: shapes.u16, dst: shapes.u16 })
+  return [...given].map(([name, port]) => ({
+    kind: name === 'src' ? 'setTpSrc' : 'setTpDst',
+    port,
+  }))
+}
+
+function parseSetArp(scanner: Scanner): readonly Action[] {
+  const { mac, ip, u16 } = shapes
+  const given = parseAll(scanner, { sip: ip, tip: ip, op: u16, sha: mac, tha: mac })
+  const [spa, tpa, sha, tha] = [given('sip'), given('tip'), given('sha'), given('tha')]
+  return [{ kind: 'setArp', op: given('op'), sha, spa, tha, tpa }]
+}
+
+function parseSetTunnel(scanner: Scanner): readonly Action[] {
+  const { ip, u32 } = shapes
+  const given = parseAll(scanner, { tun_id: u32, dst: ip, src: ip })
+  return [{ kind: 'setTunnel', id: given('tun_id'), dst: given('dst'), src: given('src') }]
+}
+
+/** Reads `(name=value,…)`, each name at most once. */
+function parseFields(scanner: Scanner, known: Readonly<Record<string, Shape>>): Fields {
+  const given = new Map<string, number>()
+  scanner.list(() => {
+    const position = scanner.position
+    const name = scanner.word()
+    const shape = Object.hasOwn(known, name) ? known[name] : undefined
+    if (shape === undefined || given.has(name))
+      scanner.fail(`one of ${Object.keys(known).join(', ')}, each once`, position)
+    scanner.expect('=')
+    given.set(name, parseNumber(scanner, shape.notation, shape.bits))
+  })
+  return given
+}
+
+/** As `parseFields`, where none may be missing: the result says the value of each. */
+function parseAll<Name extends string>(
+  scanner: Scanner,
+  known: Readonly<Record<Name, Shape>>,
+): (name: Name) => number {
+  const given = parseFields(scanner, known)
+  const { position } = scanner
+  return (name) => given.get(name) ?? scanner.fail(`${name}= in this group`, position)
+}

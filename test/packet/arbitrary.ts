@@ -1,0 +1,59 @@
+/** Random keys, actions and frames for property tests. */
+import fc from 'fast-check'
+import type { Action } from '../../packet/action.ts'
+import { keyWords } from '../../packet/flow-key.ts'
+
+const u8 = fc.integer({ min: 0, max: 0xff })
+const u16 = fc.integer({ min: 0, max: 0xffff })
+const u32 = fc.integer({ min: 0, max: 0xffff_ffff })
+const mac = fc.integer({ min: 0, max: 0xffff_ffff_ffff })
+
+/** Types and protocols that mean something come up often, so that kinds of packets do. */
+const ethType = fc.oneof(fc.constantFrom(0x0800, 0x0806, 0x86dd, 0x8100, 0), u16)
+const proto = fc.oneof(fc.constantFrom(1, 6, 17, 58, 132), u8)
+
+export const anyKey = fc
+  .tuple(
+    fc.array(fc.oneof(fc.constantFrom(0, 0x1000, 0xffff_ffff), u32), {
+      minLength: keyWords,
+      maxLength: keyWords,
+    }),
+    ethType,
+    proto,
+  )
+  .map(([words, type, number]) => {
+    const key = Uint32Array.from(words)
+    key[8] = type
+    key[9] = ((key[9] ?? 0) & 0x03ff_ff00) | number
+    return key
+  })
+
+export const anyMask = fc
+  .array(fc.oneof(fc.constantFrom(0, 0xff, 0x1000, 0xffff, 0xffff_0000, 0xffff_ffff), u32), {
+    minLength: keyWords,
+    maxLength: keyWords,
+  })
+  .map((words) => Uint32Array.from(words))
+
+export const anyAction: fc.Arbitrary<Action> = fc.oneof(
+  fc.record({ kind: fc.constant('output' as const), port: u32 }),
+  fc.record({ kind: fc.constant('setEth' as const), dst: mac, src: mac }),
+  fc.record({ kind: fc.constant('pushVlan' as const), tci: u16 }),
+  fc.record({ kind: fc.constant('popVlan' as const) }),
+  fc.record({ kind: fc.constant('setIpSrc' as const), address: u32 }),
+  fc.record({ kind: fc.constant('setIpDst' as const), address: u32 }),
+  fc.record({ kind: fc.constant('setTtl' as const), ttl: u8 }),
+  fc.record({ kind: fc.constant('setTos' as const), tos: u8 }),
+  fc.record({ kind: fc.constant('setTpSrc' as const), port: u16 }),
+  fc.record({ kind: fc.constant('setTpDst' as const), port: u16 }),
+  fc.record({
+    kind: fc.constant('setArp' as const),
+    op: u16,
+    sha: mac,
+    spa: u32,
+    tha: mac,
+    tpa: u32,
+  }),
+  fc.record({ kind: fc.constant('setTunnel' as const), id: u32, dst: u32, src: u32 }),
+  fc.record({ kind: fc.constant('userspace' as const), reason: u32 }),
+)
