@@ -2,9 +2,9 @@
 /** The `midonet` command: starts the agent, or asks a running one over its socket. */
 import { request } from 'node:http'
 import { Command } from 'commander'
-import { describeSettings, readSettings } from './settings.ts'
-import { formatStatus, type Status } from './status.ts'
-import { version } from './version.ts'
+import { describeSettings, readSettings } from './agent/settings.ts'
+import { formatStatus, type Status } from './agent/status.ts'
+import { version } from './agent/version.ts'
 
 const limits = { answerMs: 15_000, answerSizeMax: 64 * 1024 * 1024 } as const
 

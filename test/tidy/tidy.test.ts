@@ -13,13 +13,15 @@ const directions: Record<string, readonly string[]> = {
   simulator: ['packet', 'topology', 'datapath'],
   driver: ['packet', 'topology', 'datapath'],
   gateway: ['packet', 'topology', 'datapath'],
+  // Wires, as the files at the root do.
+  agent: ['packet', 'topology', 'datapath', 'simulator', 'driver', 'gateway'],
 }
 
 /** Packages, and the one place that may import each. */
 const packages: Record<string, readonly string[]> = {
   koffi: ['datapath/syscall.ts'],
   'classic-level': ['topology/leveldb.ts'],
-  zod: ['topology/', 'driver/request.ts', 'settings.ts'],
+  zod: ['topology/', 'driver/request.ts', 'agent/settings.ts'],
   express: ['driver/'],
   dockerode: ['driver/docker.ts'],
   commander: ['cli.ts'],
@@ -30,8 +32,7 @@ const packages: Record<string, readonly string[]> = {
     'driver/',
     'gateway/',
     'main.ts',
-    'worker.ts',
-    'forwarding.ts',
+    'agent/',
   ],
 }
 

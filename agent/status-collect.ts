@@ -1,13 +1,13 @@
 /** Gathers what `status.ts` shows; every part may still be missing while the agent starts. */
 import { hostname, release } from 'node:os'
-import type { DockerNetwork, DockerView } from './driver/docker.ts'
-import type { Driver } from './driver/driver.ts'
+import type { DockerNetwork, DockerView } from '../driver/docker.ts'
+import type { Driver } from '../driver/driver.ts'
+import type { Gateway } from '../gateway/gateway.ts'
+import { kinds } from '../topology/model.ts'
+import type { Store } from '../topology/store.ts'
 import type { Forwarding } from './forwarding.ts'
-import type { Gateway } from './gateway/gateway.ts'
 import type { Settings } from './settings.ts'
 import type { EndpointStatus, NetworkStatus, Status } from './status.ts'
-import { kinds } from './topology/model.ts'
-import type { Store } from './topology/store.ts'
 import { version } from './version.ts'
 
 /** The agent's parts, filled in as they start. */

@@ -3,9 +3,9 @@
  * `tcp 10.1.0.2:40000 -> 10.2.0.2:80`. MAC addresses come from the topology.
  * Anything else (hex bytes, a flow key in Open vSwitch's notation) goes on as it is.
  */
-import { contains, parseCidr, parseIp } from './packet/address.ts'
-import type { BridgePort, Port, RouterPort } from './topology/model.ts'
-import type { Reader } from './topology/store.ts'
+import { contains, parseCidr, parseIp } from '../packet/address.ts'
+import type { BridgePort, Port, RouterPort } from '../topology/model.ts'
+import type { Reader } from '../topology/store.ts'
 
 /** The packet or port to trace cannot be understood; the message says what can. */
 export class TracePacketError extends Error {

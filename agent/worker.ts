@@ -6,10 +6,10 @@ import { writeSync } from 'node:fs'
 import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
-import { openEbpfDatapath } from './datapath/ebpf/ebpf-datapath.ts'
-import { Forwarder, type ForwarderStatus } from './simulator/forwarder.ts'
-import type { TraceResult } from './simulator/trace.ts'
-import type { ChangeBatch, Revision } from './topology/store.ts'
+import { openEbpfDatapath } from '../datapath/ebpf/ebpf-datapath.ts'
+import { Forwarder, type ForwarderStatus } from '../simulator/forwarder.ts'
+import type { TraceResult } from '../simulator/trace.ts'
+import type { ChangeBatch, Revision } from '../topology/store.ts'
 
 export interface WorkerSettings {
   readonly hostId: string

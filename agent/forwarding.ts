@@ -5,10 +5,10 @@
 import { writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import createDebug from 'debug'
-import type { ForwarderStatus } from './simulator/forwarder.ts'
-import type { TraceResult } from './simulator/trace.ts'
-import type { Kind } from './topology/model.ts'
-import type { Change, ChangeBatch, Revision, Store } from './topology/store.ts'
+import type { ForwarderStatus } from '../simulator/forwarder.ts'
+import type { TraceResult } from '../simulator/trace.ts'
+import type { Kind } from '../topology/model.ts'
+import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
 
 const log = createDebug('midonet:forwarding')
@@ -247,8 +247,8 @@ const wakeToken = new Uint8Array(new BigUint64Array([1n]).buffer)
 
 function snapshotOf(store: Store): ChangeBatch {
   const changes: Change[] = []
+  // Kind and value come from the same list; the type system cannot see it.
   for (const kind of kindsForwarded)
-    // Kind and value come from the same list; the type system cannot see it.
     for (const value of store.list(kind))
       changes.push({ kind, id: value.id, value, before: undefined } as Change)
   return { revision: store.revision, changes }
