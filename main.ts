@@ -92,7 +92,7 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
   const store = await openStore(settings.store)
   await registerHost(store, hostId)
   const forwarding = new Forwarding(store, { hostId, flowLimit: settings.flowLimit })
-  const gateway = await startGateway({ store, links, hostId })
+  const gateway = startGateway({ store, links, hostId })
   return { hostId, store, forwarding, gateway }
 }
 
@@ -123,7 +123,7 @@ export async function clean(): Promise<void> {
   const pid = runningAgent(settings)
   if (pid !== undefined)
     throw new AgentError('RUNNING', `an agent runs (pid ${pid}); stop it first: kill ${pid}`)
-  await removeAll(openLinks())
+  await removeAll({ links: openLinks() })
 }
 
 function runningAgent(settings: Settings): number | undefined {

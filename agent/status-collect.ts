@@ -31,9 +31,15 @@ export async function collectStatus(parts: Parts): Promise<Status> {
   if (store === undefined) problems.push('the agent is starting')
   if (forwarding !== undefined && !forwarding.running)
     problems.push(`forwarding does not run: ${forwarding.lastError}`)
-  problems.push(...(parts.gateway?.problems ?? []))
+  problems.push(...(parts.gateway?.status().problems ?? []))
   if (seen === undefined) problems.push('Docker does not answer')
-  const repairs = [...(parts.driver?.reconciler.repairs ?? []), ...(parts.gateway?.repairs ?? [])]
+  const repairs = [
+    ...(parts.driver?.reconciler.repairs ?? []),
+    ...(parts.gateway?.repairs ?? []).map(({ time, what }) => ({
+      time: new Date(time).toISOString(),
+      what,
+    })),
+  ]
   return {
     version,
     host: { id: parts.hostId ?? '', name: hostname() },
