@@ -54,9 +54,6 @@ interface Table {
   readonly flows: Map<string, Flow>
 }
 
-/** The vport number that stands for the agent while actions run: no vport has it. */
-const agent = 0
-
 export class MemoryDatapath implements Datapath {
   readonly kind = 'memory'
   /** Every frame sent so far, oldest first; tests may empty it. */
@@ -237,18 +234,13 @@ export class MemoryDatapath implements Datapath {
   }
 
   #run(frame: Uint8Array, inPort: number, actions: readonly Action[], upcalls: boolean): void {
-    const outputs = actions.map(
-      (action): Action => (action.kind === 'userspace' ? { kind: 'output', port: agent } : action),
-    )
-    for (const out of applyActions(frame, inPort, outputs)) {
-      if (out.port !== agent) {
-        // As the kernel does, a frame to a port that has gone is dropped.
-        if (this.#ports.has(out.port)) this.sent.push({ port: out.port, frame: out.frame.slice() })
-      } else if (upcalls) {
-        const key = createKey()
-        if (extractKey(out.frame, inPort, key)) this.#upcall('action', out.frame, key)
-      }
+    const toAgent = (packet: Uint8Array): void => {
+      const key = createKey()
+      if (upcalls && extractKey(packet, inPort, key)) this.#upcall('action', packet, key)
     }
+    // As the kernel does, a frame to a port that has gone is dropped.
+    for (const { port, frame: sent } of applyActions(frame, actions, toAgent))
+      if (this.#ports.has(port)) this.sent.push({ port, frame: sent })
   }
 
   #upcall(reason: Upcall['reason'], frame: Uint8Array, key: FlowKey): void {
