@@ -1,0 +1,206 @@
+/**
+ * What actions do to the bytes of a frame: the reference that datapaths are compared with, and the
+ * forwarding of the memory datapath. It favours being plainly right over being fast.
+ *
+ * Setting a field that the packet lacks does nothing. In detail:
+ *
+ *  1. Headers stand where `extract.ts` finds them, looked for anew after a tag is pushed or popped.
+ *     Behind two tags, nothing above Ethernet is found.
+ *  2. setIpSrc, setIpDst, setTtl and setTos are for IPv4; setTpSrc and setTpDst for TCP and UDP over
+ *     IPv4, not in later fragments, and where the L4 checksum field is there (18 and 8 bytes).
+ *  3. The IPv4 checksum follows every change of its header, the TCP or UDP checksum every change of
+ *     an address or port, in first fragments too. A UDP checksum of 0 means none and stays; one that
+ *     becomes 0 is written as 0xffff.
+ *  4. Checksums are updated from what they were (RFC 1624), so that a wrong one stays wrong:
+ *     forwarding must not hide damage.
+ *  5. pushVlan puts a tag of type 0x8100 in front of any other; popVlan takes the outermost, when it
+ *     is of that type and whole.
+ *  6. A frame under 14 bytes goes out as it is.
+ */
+import type { Action } from './action.ts'
+import { readU8, readU16, readU32, writeU16, writeU32, writeU48 } from './bytes.ts'
+import { updateChecksum } from './checksum.ts'
+import { etherTypeArp, etherTypeIpv4, etherTypeVlan, protoTcp, protoUdp } from './extract.ts'
+
+/** The tunnel header that goes with a frame to a tunnel vport. */
+export interface Tunnel {
+  readonly id: number
+  readonly dst: number
+  readonly src: number
+}
+
+/** A frame as it leaves by a vport, with the tunnel header set last, if any. */
+export interface Output {
+  readonly port: number
+  readonly frame: Uint8Array
+  readonly tunnel?: Tunnel
+}
+
+/**
+ * Every output of the actions, in order, each with a frame of its own; `frame` is not changed.
+ * `userspace` gets the packet as it is when an action hands it to the agent; it must not keep it.
+ */
+export function applyActions(
+  frame: Uint8Array,
+  actions: readonly Action[],
+  userspace?: (frame: Uint8Array, reason: number) => void,
+): readonly Output[] {
+  const outputs: Output[] = []
+  let packet = Uint8Array.from(frame)
+  let tunnel: { tunnel?: Tunnel } = {}
+  for (const action of actions) {
+    if (action.kind === 'output')
+      outputs.push({ port: action.port, frame: Uint8Array.from(packet), ...tunnel })
+    else if (action.kind === 'userspace') userspace?.(packet, action.reason)
+    else if (action.kind === 'setTunnel')
+      tunnel = { tunnel: { id: action.id, dst: action.dst, src: action.src } }
+    else packet = rewrite(packet, action)
+  }
+  return outputs
+}
+
+type Rewrite = Exclude<Action, { kind: 'output' | 'userspace' | 'setTunnel' }>
+type Bytes = Uint8Array<ArrayBuffer>
+
+/** Changes the packet in place where its size stays. */
+function rewrite(packet: Bytes, action: Rewrite): Bytes {
+  if (packet.length < 14) return packet
+  switch (action.kind) {
+    case 'pushVlan':
+      return pushVlan(packet, action.tci)
+    case 'popVlan':
+      return popVlan(packet)
+    case 'setEth':
+      writeU48(packet, 0, action.dst)
+      writeU48(packet, 6, action.src)
+      return packet
+    case 'setArp':
+      setArp(packet, action)
+      return packet
+    case 'setIpSrc':
+      setAddress(packet, 12, action.address)
+      return packet
+    case 'setIpDst':
+      setAddress(packet, 16, action.address)
+      return packet
+    case 'setTos':
+      setIpByte(packet, 1, action.tos)
+      return packet
+    case 'setTtl':
+      setIpByte(packet, 8, action.ttl)
+      return packet
+    case 'setTpSrc':
+      setPort(packet, 0, action.port)
+      return packet
+    case 'setTpDst':
+      setPort(packet, 2, action.port)
+      return packet
+  }
+}
+
+function pushVlan(packet: Bytes, tci: number): Bytes {
+  const tagged = new Uint8Array(packet.length + 4)
+  tagged.set(packet.subarray(0, 12))
+  writeU16(tagged, 12, etherTypeVlan)
+  writeU16(tagged, 14, tci & 0xefff)
+  tagged.set(packet.subarray(12), 16)
+  return tagged
+}
+
+function popVlan(packet: Bytes): Bytes {
+  if (readU16(packet, 12) !== etherTypeVlan || packet.length < 18) return packet
+  const untagged = new Uint8Array(packet.length - 4)
+  untagged.set(packet.subarray(0, 12))
+  untagged.set(packet.subarray(16), 12)
+  return untagged
+}
+
+function setArp(packet: Bytes, action: Extract<Action, { kind: 'setArp' }>): void {
+  const arp = findNetwork(packet, etherTypeArp, 28)
+  if (arp === undefined || readU32(packet, arp) !== 0x0001_0800) return
+  if (readU16(packet, arp + 4) !== 0x0604) return
+  writeU16(packet, arp + 6, action.op)
+  writeU48(packet, arp + 8, action.sha)
+  writeU32(packet, arp + 14, action.spa)
+  writeU48(packet, arp + 18, action.tha)
+  writeU32(packet, arp + 24, action.tpa)
+}
+
+function setAddress(packet: Bytes, offset: number, address: number): void {
+  const ip = findIpv4(packet)
+  if (ip === undefined) return
+  const transport = findTransport(packet, ip)
+  setWord(packet, ip + offset, address >>> 16, [ipChecksum(ip), transport?.checksum])
+  setWord(packet, ip + offset + 2, address & 0xffff, [ipChecksum(ip), transport?.checksum])
+}
+
+function setIpByte(packet: Bytes, offset: number, value: number): void {
+  const ip = findIpv4(packet)
+  if (ip === undefined) return
+  const at = ip + (offset & ~1)
+  const word = readU16(packet, at)
+  const changed = offset & 1 ? (word & 0xff00) | value : (word & 0xff) | (value << 8)
+  setWord(packet, at, changed, [ipChecksum(ip)])
+}
+
+function setPort(packet: Bytes, offset: number, port: number): void {
+  const ip = findIpv4(packet)
+  const transport = ip === undefined ? undefined : findTransport(packet, ip)
+  if (transport !== undefined) setWord(packet, transport.start + offset, port, [transport.checksum])
+}
+
+/** A checksum field. */
+interface Checksum {
+  readonly at: number
+  /** UDP's, where 0 says that there is none. */
+  readonly optional: boolean
+}
+
+function ipChecksum(ip: number): Checksum {
+  return { at: ip + 10, optional: false }
+}
+
+function setWord(
+  packet: Bytes,
+  at: number,
+  value: number,
+  checksums: readonly (Checksum | undefined)[],
+): void {
+  const before = readU16(packet, at)
+  writeU16(packet, at, value)
+  for (const checksum of checksums) {
+    if (checksum === undefined) continue
+    const current = readU16(packet, checksum.at)
+    if (checksum.optional && current === 0) continue
+    const updated = updateChecksum(current, before, value)
+    writeU16(packet, checksum.at, checksum.optional && updated === 0 ? 0xffff : updated)
+  }
+}
+
+/** Where the header behind Ethernet and at most one tag starts, if it is of this type and size. */
+function findNetwork(packet: Bytes, etherType: number, size: number): number | undefined {
+  const tagged = readU16(packet, 12) === etherTypeVlan && packet.length >= 18
+  const start = tagged ? 18 : 14
+  if (readU16(packet, start - 2) !== etherType || packet.length < start + size) return undefined
+  return start
+}
+
+function findIpv4(packet: Bytes): number | undefined {
+  const ip = findNetwork(packet, etherTypeIpv4, 20)
+  return ip !== undefined && (readU8(packet, ip) & 0xf) >= 5 ? ip : undefined
+}
+
+/** The TCP or UDP header of an IPv4 packet, if it is there up to its checksum. */
+function findTransport(
+  packet: Bytes,
+  ip: number,
+): { start: number; checksum: Checksum } | undefined {
+  if (readU16(packet, ip + 6) & 0x1fff) return undefined
+  const start = ip + (readU8(packet, ip) & 0xf) * 4
+  const proto = readU8(packet, ip + 9)
+  if (proto === protoTcp && packet.length >= start + 18)
+    return { start, checksum: { at: start + 16, optional: false } }
+  if (proto === protoUdp && packet.length >= start + 8)
+    return { start, checksum: { at: start + 6, optional: true } }
+  return undefined
+}
