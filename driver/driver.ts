@@ -2,11 +2,17 @@
  * Docker's side of the agent: both sockets, the network and IPAM drivers, and the reconciler.
  * What `main.ts` starts; everything else in this folder hangs below it.
  */
+import { hostname } from 'node:os'
+import { basename } from 'node:path'
 import type { Links } from '../datapath/link.ts'
 import type { Revision, Store } from '../topology/store.ts'
+import { createApi } from './api.ts'
+import { type DriverContext, Recent, Turns } from './context.ts'
 import type { DockerView } from './docker.ts'
-import { DriverError } from './error.ts'
-import type { Reconciler } from './reconciler.ts'
+import { lenientNetworkCalls, networkCalls } from './network-driver.ts'
+import { Reconciler } from './reconciler.ts'
+import { createPluginApp, type PluginTimes } from './server.ts'
+import { listenOnSocket } from './socket.ts'
 
 export interface DriverSettings {
   /** Where Docker finds the driver; the file's name without `.sock` is the driver's name. */
@@ -25,6 +31,8 @@ export interface DriverSettings {
   readonly trace: (port: string, packet: string) => Promise<unknown>
   /** `openDocker(path)` of docker.ts. Without it nothing is compared with Docker. */
   readonly docker?: DockerView | undefined
+  /** Shorter times, for tests. */
+  readonly times?: PluginTimes
 }
 
 export interface Driver {
@@ -38,5 +46,58 @@ export interface Driver {
  * @throws SocketError code `IN_USE` when another agent listens there
  */
 export async function startDriver(settings: DriverSettings): Promise<Driver> {
-  throw new DriverError('NOT_READY', `not listening at ${settings.socketPath}`)
+  const ready = prepare(settings, (what) => reconciler.report(what))
+  // Each call tells the failure to Docker; here it must only not end the process.
+  ready.catch(() => undefined)
+  const reconciler = new Reconciler({
+    ready,
+    docker: settings.docker,
+    driver: basename(settings.socketPath, '.sock'),
+  })
+  const calls = { plain, calls: networkCalls, lenient: lenientNetworkCalls }
+  const report = (what: string) => reconciler.report(what)
+  const plugin = await listenOnSocket(
+    settings.socketPath,
+    createPluginApp(calls, ready, settings.times),
+    report,
+  )
+  try {
+    const api = await listenOnSocket(settings.apiSocketPath, createApi(settings), report)
+    reconciler.start()
+    return {
+      reconciler,
+      async close() {
+        reconciler.stop()
+        await Promise.all([plugin.close(), api.close()])
+      },
+    }
+  } catch (error) {
+    await plugin.close()
+    throw error
+  }
+}
+
+const plain = {
+  'Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
+  'NetworkDriver.GetCapabilities': () => ({ Scope: 'local', ConnectivityScope: 'local' }),
+}
+
+async function prepare(
+  settings: DriverSettings,
+  report: (what: string) => void,
+): Promise<DriverContext> {
+  const [store, host] = await Promise.all([settings.store, settings.hostId])
+  await store.transact((draft) => {
+    // Endpoints and bindings refer to it.
+    if (draft.get('host', host) === undefined) draft.put('host', { id: host, name: hostname() })
+  })
+  return {
+    store,
+    host,
+    links: settings.links,
+    settled: settings.settled,
+    recent: new Recent(() => performance.now()),
+    turns: new Turns(),
+    report,
+  }
 }

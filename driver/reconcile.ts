@@ -1,0 +1,148 @@
+/** What the store, the kernel's links and Docker disagree about. Pure: it finds, others act. */
+import type { Link } from '../datapath/link.ts'
+import type { Endpoint, Network } from '../topology/model.ts'
+import type { Reader } from '../topology/store.ts'
+import { type DockerNetwork, isDriver } from './docker.ts'
+import { linkNames } from './endpoint.ts'
+
+/** What is compared. */
+export interface Picture {
+  readonly store: Reader
+  readonly links: readonly Link[]
+  /** Undefined when Docker is not compared with. */
+  readonly docker: readonly DockerNetwork[] | undefined
+  readonly host: string
+  /** Our name among Docker's drivers. */
+  readonly driver: string
+}
+
+/** One disagreement. All but `report` are put right by removing `id`. */
+export interface Finding {
+  readonly kind: 'endpoint' | 'network' | 'address' | 'pool' | 'link' | 'report'
+  readonly id: string
+  /** What is wrong, and for `report` what the user can do. */
+  readonly what: string
+}
+
+/** Every disagreement, in an order in which they can be put right. */
+export function findDifferences(picture: Picture): readonly Finding[] {
+  const docker =
+    picture.docker === undefined
+      ? []
+      : [
+          ...findEndpoints(picture, picture.docker),
+          ...findNetworks(picture, picture.docker),
+          ...findPools(picture, picture.docker),
+        ]
+  return [...docker, ...findLinks(picture)]
+}
+
+function findEndpoints(picture: Picture, docker: readonly DockerNetwork[]): Finding[] {
+  const ours = docker.filter((network) => isDriver(network.driver, picture.driver))
+  const links = new Set(picture.links.map((link) => link.name))
+  const known = new Set(ours.flatMap((network) => network.endpoints.map(({ id }) => id)))
+  const gone = endpointsHere(picture)
+    .filter((endpoint) => !known.has(endpoint.id))
+    .map(
+      (endpoint): Finding => ({
+        kind: 'endpoint',
+        id: endpoint.id,
+        what: `endpoint ${short(endpoint.id)} (${endpoint.address ?? endpoint.mac}): Docker has it no more`,
+      }),
+    )
+  const broken = ours.flatMap((network) =>
+    network.endpoints.flatMap(({ id, container }): Finding[] => {
+      const where = `container ${container} on network ${network.name}`
+      const endpoint = picture.store.get('endpoint', id)
+      if (endpoint === undefined)
+        return [report(id, `${where} has an endpoint unknown here; restart the container`)]
+      const link = endpoint.interface
+      if (link === undefined || links.has(link)) return []
+      return [report(id, `${where} has lost its link ${link}; restart the container`)]
+    }),
+  )
+  return [...gone, ...broken]
+}
+
+function findNetworks(picture: Picture, docker: readonly DockerNetwork[]): Finding[] {
+  const ours = docker.filter((network) => isDriver(network.driver, picture.driver))
+  const known = new Set(ours.map((network) => network.id))
+  const gone = picture.store
+    .list('network')
+    .filter((network) => !known.has(network.id))
+    .map((network): Finding => {
+      const what = `network ${short(network.id)}${subnetsOf(network)}: Docker has it no more`
+      return { kind: 'network', id: network.id, what }
+    })
+  const unknown = ours
+    .filter((network) => picture.store.get('network', network.id) === undefined)
+    .map(({ id, name }) =>
+      report(id, `network ${name} is unknown here; remove it and create it again`),
+    )
+  return [...gone, ...unknown]
+}
+
+function subnetsOf({ subnets }: Network): string {
+  return subnets.length === 0 ? '' : ` (${subnets.map(({ subnet }) => subnet).join(', ')})`
+}
+
+/** Any driver's networks may have their addresses from us. */
+function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[] {
+  const ours = docker.filter((network) => isDriver(network.ipamDriver, picture.driver))
+  return picture.store.list('pool').flatMap((pool): Finding[] => {
+    const users = ours.filter((network) => network.subnets.includes(pool.subnet))
+    if (users.length === 0)
+      return [
+        { kind: 'pool', id: pool.id, what: `pool ${pool.subnet}: no network of Docker uses it` },
+      ]
+    const used = new Set(
+      users.flatMap((network) => [
+        ...network.reserved,
+        ...network.endpoints.flatMap(({ addresses }) => addresses),
+      ]),
+    )
+    return picture.store
+      .list('address')
+      .filter(({ pool: id, gateway, address }) => id === pool.id && !gateway && !used.has(address))
+      .map(({ id, address }) => ({
+        kind: 'address',
+        id,
+        what: `address ${address} of pool ${pool.subnet}: no endpoint of Docker has it`,
+      }))
+  })
+}
+
+/** Links with our names that nothing in the store stands for. */
+function findLinks(picture: Picture): Finding[] {
+  const used = new Set(
+    picture.store
+      .list('binding')
+      .filter((binding) => binding.host === picture.host)
+      .map((binding) => binding.interface),
+  )
+  for (const endpoint of endpointsHere(picture)) {
+    if (endpoint.interface === undefined) continue
+    used.add(endpoint.interface)
+    used.add(linkNames(endpoint.id).peer)
+  }
+  const orphans = picture.links.filter(
+    ({ name }) => /^m[np][0-9a-f]{11}$/.test(name) && !used.has(name),
+  )
+  return orphans.map(({ name }) => ({
+    kind: 'link',
+    id: name,
+    what: `link ${name}: no endpoint has it`,
+  }))
+}
+
+function endpointsHere({ store, host }: Picture): readonly Endpoint[] {
+  return store.list('endpoint').filter((endpoint) => endpoint.host === host)
+}
+
+function report(id: string, what: string): Finding {
+  return { kind: 'report', id, what }
+}
+
+function short(id: string): string {
+  return id.slice(0, 12)
+}

@@ -1,0 +1,96 @@
+/** Which subnets a new network may have on this host. */
+
+import type { Links } from '../datapath/link.ts'
+import { type Cidr, contains, formatCidr, overlaps, parseCidr } from '../packet/address.ts'
+import type { Network } from '../topology/model.ts'
+import { DriverError } from './error.ts'
+
+/** A piece of address space that something on this host uses already. */
+export interface TakenSpace {
+  readonly cidr: string
+  /** Said after "overlaps 10.0.0.0/8 of". */
+  readonly owner: string
+}
+
+const remedyForWayOut =
+  'choose another --subnet, or let one do without our way out: --internal or -o org.midonet.gateway=docker'
+
+/** The host's own addresses and routes, less ours and the default route (also in two halves). */
+export function takenByHost(links: Links): readonly TakenSpace[] {
+  const ours = /^m[npu][0-9a-f]{11}$/
+  const addresses = links
+    .addresses()
+    .filter((entry) => !ours.test(entry.interface))
+    .map((entry) => ({ cidr: entry.cidr, owner: `interface ${entry.interface} of this host` }))
+  const routes = links
+    .routes()
+    .filter((route) => !ours.test(route.interface ?? '') && !/\/[01]$/.test(route.dst))
+    .map((route) => ({
+      cidr: route.dst,
+      owner: `this host's route ${routeName(route.interface, route.gateway)}`,
+    }))
+  return [...addresses, ...routes]
+}
+
+function routeName(name: string | undefined, gateway: string | undefined): string {
+  return gateway === undefined ? `to ${name ?? 'it'}` : `via ${gateway}`
+}
+
+/** Refuses a network whose subnets collide. @throws DriverError code `OVERLAP` */
+export function refuseOverlap(
+  network: Network,
+  others: readonly Network[],
+  host: readonly TakenSpace[],
+): void {
+  const subnets = network.subnets.flatMap(({ subnet }) => parseCidr(subnet) ?? [])
+  subnets.forEach((subnet, index) => {
+    if (subnets.slice(index + 1).some((other) => overlaps(subnet, other)))
+      throw overlap(subnet, formatCidr(subnet), 'the same network', 'give each --subnet its own')
+    for (const other of others) if (other.id !== network.id) refuseNetwork(network, subnet, other)
+    if (!hasWayOut(network)) return
+    for (const { cidr, owner } of host) {
+      const space = parseCidr(cidr)
+      if (space !== undefined && overlaps(subnet, space))
+        throw overlap(subnet, cidr, owner, remedyForWayOut)
+    }
+  })
+}
+
+/** Whether the host has a route to the network, so that its addresses must be unique there. */
+export function hasWayOut(network: Network): boolean {
+  return !network.internal && network.gatewayMode === 'virtual' && network.router !== undefined
+}
+
+function refuseNetwork(network: Network, subnet: Cidr, other: Network): void {
+  const sameRouter = network.router !== undefined && network.router === other.router
+  if (!sameRouter && !(hasWayOut(network) && hasWayOut(other))) return
+  for (const taken of other.subnets) {
+    const space = parseCidr(taken.subnet)
+    if (space === undefined || !overlaps(subnet, space)) continue
+    const owner = `network ${other.id.slice(0, 12)}`
+    if (sameRouter)
+      throw overlap(
+        subnet,
+        taken.subnet,
+        `${owner} on the same router`,
+        'choose another --subnet or another org.midonet.router',
+      )
+    throw overlap(subnet, taken.subnet, owner, remedyForWayOut)
+  }
+}
+
+function overlap(subnet: Cidr, space: string, owner: string, remedy: string): DriverError {
+  const what = `midonet: subnet ${formatCidr(subnet)} overlaps ${space} of ${owner}`
+  return new DriverError('OVERLAP', `${what}; ${remedy}`)
+}
+
+/** The subnet of a network that an address is in. */
+export function subnetOf(
+  network: Network,
+  address: number,
+): Network['subnets'][number] | undefined {
+  return network.subnets.find(({ subnet }) => {
+    const cidr = parseCidr(subnet)
+    return cidr !== undefined && contains(cidr, address)
+  })
+}
