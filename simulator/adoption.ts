@@ -1,0 +1,100 @@
+/**
+ * Takes over the flows of an agent before this one. A flow stays when a simulation of its key by
+ * today's topology reads no bit that the flow leaves open and does the same; others are removed.
+ *
+ * What the agent before had learned is read off its flows: a flow from a MAC address tells its
+ * port, a rewrite toward a next hop tells the next hop's MAC address.
+ */
+import type { Datapath, InstalledFlow } from '../datapath/datapath.ts'
+import type { Action } from '../packet/action.ts'
+import { type FlowKey, keyWords } from '../packet/flow-key.ts'
+import type { FlowInstaller } from './flow-installer.ts'
+import { type Learning, limits as learningLimits } from './learning.ts'
+import { simulate } from './simulate.ts'
+import type { Missing, OutcomeKind, Simulation } from './simulation.ts'
+import { word } from './simulation.ts'
+import type { VirtualTopology } from './virtual-topology.ts'
+
+/** What adoption works on. */
+export interface AdoptionWorld {
+  readonly datapath: Datapath
+  readonly topology: VirtualTopology
+  readonly flows: FlowInstaller
+  readonly learning: Learning
+  readonly sim: Simulation
+  readonly nowMs: number
+}
+
+/** Compares every flow in the datapath with a simulation of it; keeps it or removes it. */
+export function adoptFlows(world: AdoptionWorld): { kept: number; removed: number } {
+  // The flow used last comes last: of two places of one MAC address it has the right one.
+  const installed = [...world.datapath.flows()].sort((a, b) => b.stats.idleMs - a.stats.idleMs)
+  for (const flow of installed) inheritMacs(world, flow)
+  let kept = 0
+  for (const flow of installed) {
+    if (kept < world.flows.limit && judge(world, flow)) kept++
+    else world.datapath.remove(flow.id)
+  }
+  return { kept, removed: installed.length - kept }
+}
+
+function inheritMacs(world: AdoptionWorld, flow: InstalledFlow): void {
+  if (flow.stats.idleMs >= learningLimits.macIdleMs) return
+  const { topology, sim, learning, nowMs } = world
+  simulate(topology, flow.key, sim)
+  if (sim.looped || !covers(flow.mask, sim.mask)) return
+  learning.commit(sim, nowMs - flow.stats.idleMs)
+}
+
+/** Whether the flow does what it should; if so it is ours from now on. */
+function judge(world: AdoptionWorld, flow: InstalledFlow): boolean {
+  const { sim, flows, nowMs } = world
+  const { actions } = flow
+  if (actions === undefined) return false
+  const outcome = simulateKnowing(world, flow.key, actions)
+  if (outcome !== 'forward' && outcome !== 'drop') return false
+  const count = outcome === 'drop' ? 0 : sim.actionCount
+  if (count !== actions.length || !covers(flow.mask, sim.mask)) return false
+  for (const [at, action] of actions.entries())
+    if (!equalActions(action, sim.actions[at])) return false
+  const idleMs = Number.isFinite(flow.stats.idleMs) ? flow.stats.idleMs : 0
+  flows.take(flow.id, {
+    tags: sim.tags.slice(0, sim.tagCount),
+    sources: sim.sources.slice(),
+    usedMs: nowMs - idleMs,
+    endsMs: Number.POSITIVE_INFINITY,
+  })
+  return true
+}
+
+/** Simulates; when a next hop is missing, once more with the MAC address that the flow wrote. */
+function simulateKnowing(
+  { topology, sim, learning, nowMs }: AdoptionWorld,
+  key: FlowKey,
+  actions: readonly Action[],
+): OutcomeKind {
+  const outcome = simulate(topology, key, sim)
+  const { missing } = sim
+  if (outcome !== 'park' || missing === undefined) return outcome
+  const mac = macToward(missing, actions)
+  if (mac === undefined) return outcome
+  learning.inherit(missing.port, missing.address, mac, nowMs)
+  return simulate(topology, key, sim)
+}
+
+function macToward({ port }: Missing, actions: readonly Action[]): number | undefined {
+  for (const action of actions)
+    if (action.kind === 'setEth' && action.src === port.mac) return action.dst
+  return undefined
+}
+
+/** Whether a mask has every bit of another. */
+function covers(mask: FlowKey, needed: FlowKey): boolean {
+  for (let at = 0; at < keyWords; at++) if ((word(needed, at) & ~word(mask, at)) !== 0) return false
+  return true
+}
+
+function equalActions(a: Action, b: Action | undefined): boolean {
+  if (b === undefined || a.kind !== b.kind) return false
+  return Object.entries(a).every(([name, value]) => Reflect.get(b, name) === value)
+}

@@ -1,0 +1,107 @@
+/** Packets that routers make themselves: ARP requests, echo replies, ICMP errors. */
+import type { Action } from '../packet/action.ts'
+import { contains } from '../packet/address.ts'
+import { applyActions } from '../packet/apply.ts'
+import { buildArpRequest, buildEchoReply, buildIcmpError } from '../packet/build.ts'
+import type { VirtualRouterPort } from './router.ts'
+import type { Effect } from './simulation.ts'
+
+export const limits = {
+  /** ICMP errors of one router port: at once, and per second. RFC 1812 section 4.3.2.8. */
+  errorBurst: 100,
+  errorsPerSecond: 100,
+} as const
+
+type Answerable = Extract<Effect, { kind: 'echo' | 'icmpError' }>
+
+/** What a packet was answered with: a frame, or nothing for want of permission or sense. */
+export type Answer =
+  | { readonly kind: 'frame'; readonly frame: Uint8Array }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'none' }
+
+export interface AnswerCounters {
+  readonly echoReplies: number
+  readonly icmpErrors: number
+  /** ICMP errors that the rate limit held back. */
+  readonly icmpErrorsHeld: number
+  readonly arpRequests: number
+}
+
+export class Answers {
+  readonly #buckets = new WeakMap<VirtualRouterPort, Bucket>()
+  #echoReplies = 0
+  #icmpErrors = 0
+  #icmpErrorsHeld = 0
+  #arpRequests = 0
+
+  get counters(): AnswerCounters {
+    return {
+      echoReplies: this.#echoReplies,
+      icmpErrors: this.#icmpErrors,
+      icmpErrorsHeld: this.#icmpErrorsHeld,
+      arpRequests: this.#arpRequests,
+    }
+  }
+
+  /** The frame that an effect on `packet`, as received, sends back. */
+  answer(effect: Answerable, packet: Uint8Array, nowMs: number): Answer {
+    if (effect.kind === 'echo') {
+      const frame = buildEchoReply(packetAt(packet, effect.changes))
+      if (frame === undefined) return { kind: 'none' }
+      this.#echoReplies++
+      return { kind: 'frame', frame }
+    }
+    if (!this.#bucket(effect.port, nowMs).take(nowMs)) {
+      this.#icmpErrorsHeld++
+      return { kind: 'refused' }
+    }
+    const { type, code, source, port } = effect
+    const received = packetAt(packet, effect.changes)
+    const frame = buildIcmpError(received, { type, code, src: source, srcMac: port.mac })
+    if (frame === undefined) return { kind: 'none' }
+    this.#icmpErrors++
+    return { kind: 'frame', frame }
+  }
+
+  /** An ARP request for a next hop; undefined when the port has no address to ask from. */
+  ask(port: VirtualRouterPort, address: number): Uint8Array | undefined {
+    const near = port.addresses.find((cidr) => contains(cidr, address)) ?? port.addresses[0]
+    if (near === undefined) return undefined
+    this.#arpRequests++
+    return buildArpRequest({ srcMac: port.mac, src: near.address, target: address })
+  }
+
+  #bucket(port: VirtualRouterPort, nowMs: number): Bucket {
+    const known = this.#buckets.get(port)
+    if (known !== undefined) return known
+    const bucket = new Bucket(nowMs)
+    this.#buckets.set(port, bucket)
+    return bucket
+  }
+}
+
+/** A token bucket. */
+class Bucket {
+  #tokens: number = limits.errorBurst
+  #atMs: number
+
+  constructor(nowMs: number) {
+    this.#atMs = nowMs
+  }
+
+  take(nowMs: number): boolean {
+    const grown = ((nowMs - this.#atMs) * limits.errorsPerSecond) / 1000
+    this.#tokens = Math.min(limits.errorBurst, this.#tokens + grown)
+    this.#atMs = nowMs
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
+  }
+}
+
+/** The packet as it was after `changes`. */
+function packetAt(packet: Uint8Array, changes: readonly Action[]): Uint8Array {
+  if (changes.length === 0) return packet
+  return applyActions(packet, [...changes, { kind: 'output', port: 1 }])[0]?.frame ?? packet
+}

@@ -1,0 +1,185 @@
+/**
+ * The virtual bridge: a learning switch that knows most stations from the topology.
+ *
+ * It reads MAC addresses and, of broadcasts, ARP. Tagged frames and IPv6 cross it as they are. An
+ * ARP request for an address that it knows is turned into the reply and sent back; as that is a
+ * flow like any other, the kernel goes on answering while the agent is dead.
+ */
+import { joinMac, type MacTable } from './mac-table.ts'
+import { isActive, type VirtualBridgePort } from './port.ts'
+import type { VirtualRouterPort } from './router.ts'
+import { type Simulation, word } from './simulation.ts'
+import { addressTag, macTag, type Tag } from './tag.ts'
+
+/** Where a MAC address is. */
+export interface MacEntry {
+  readonly mac: number
+  readonly port: VirtualBridgePort
+  readonly tag: Tag
+  /** Seen as a source, rather than known from the topology: it ages. */
+  readonly learned: boolean
+  lastSeenMs: number
+  /** IPv4 addresses learned to be its: forgotten with it. */
+  readonly addresses: number[]
+}
+
+/** Who has an IPv4 address. */
+export interface AddressEntry {
+  readonly mac: number
+  readonly tag: Tag
+  /** From a gratuitous ARP, rather than known from the topology. */
+  readonly learned: boolean
+}
+
+export interface VirtualBridge {
+  readonly id: string
+  name: string
+  adminUp: boolean
+  readonly tag: Tag
+  readonly floodTag: Tag
+  /** Ordered by id, so that floods always have the same order. */
+  readonly ports: VirtualBridgePort[]
+  /** The router ports linked to this bridge: they take next hops from `addresses`. */
+  readonly routerPorts: Set<VirtualRouterPort>
+  readonly macs: MacTable<MacEntry>
+  learnedMacs: number
+  /** By address as a signed number, which a Map takes without boxing it. */
+  readonly addresses: Map<number, AddressEntry>
+}
+
+/** The frame goes out of all ports but the one it came in by. */
+export const flood = 'flood'
+
+const ethertypeArp = 0x0806
+const arpRequest = 1
+
+/** Takes a frame in at port `ingress`. Says which port it leaves by; undefined when it ends here. */
+export function simulateBridge(
+  sim: Simulation,
+  ingress: VirtualBridgePort,
+): VirtualBridgePort | typeof flood | undefined {
+  const { bridge } = ingress
+  const { work } = sim
+  sim.tag(bridge.tag)
+  if (!bridge.adminUp) return sim.drop('bridge is down')
+
+  sim.seeEthSrc()
+  if (isGroup(word(work, 5))) return sim.drop('source is a group address')
+  noteSource(sim, bridge, ingress)
+
+  sim.seeEthDst()
+  if (isGroup(word(work, 3))) {
+    if (isBroadcast(sim)) return simulateBroadcast(sim, bridge, ingress)
+    sim.story?.push(`bridge ${bridge.name}: multicast goes to all ports`)
+    return flood
+  }
+  const entry = bridge.macs.find(word(work, 3), word(work, 4))
+  if (entry === undefined) {
+    // The flood must end once the address is known.
+    sim.tag(macTag(bridge.id, joinMac(word(work, 3), word(work, 4))))
+    sim.story?.push(`bridge ${bridge.name}: destination is unknown, so it goes to all ports`)
+    return flood
+  }
+  sim.tag(entry.tag)
+  if (entry.port === ingress) return sim.drop('destination is behind the ingress port')
+  sim.story?.push(`bridge ${bridge.name}: destination is behind port ${entry.port.id}`)
+  return entry.port
+}
+
+/** Sends a frame to the exterior ports of a flood; the caller walks on to the interior ones. */
+export function floodExterior(sim: Simulation, ingress: VirtualBridgePort): void {
+  sim.tag(ingress.bridge.floodTag)
+  for (const port of ingress.bridge.ports) {
+    if (port === ingress || port.output === undefined || !isActive(port)) continue
+    sim.story?.push(`port ${port.id}: sent out of vport ${port.vport}`)
+    sim.output(port.output)
+  }
+}
+
+/**
+ * Notes who sent the frame. The tag also lies on flows *from* an address: when it has moved, the
+ * next frame from its old place must come to the agent again, to be learned there again.
+ */
+function noteSource(sim: Simulation, bridge: VirtualBridge, ingress: VirtualBridgePort): void {
+  const high = word(sim.work, 5)
+  const low = word(sim.work, 6)
+  const entry = bridge.macs.find(high, low)
+  if (entry === undefined) {
+    const mac = joinMac(high, low)
+    sim.tag(macTag(bridge.id, mac))
+    sim.effects.push({ kind: 'learnMac', port: ingress, mac })
+    return
+  }
+  sim.tag(entry.tag)
+  if (!entry.learned) return
+  if (entry.port === ingress) sim.sources.push(entry)
+  else sim.effects.push({ kind: 'learnMac', port: ingress, mac: entry.mac })
+}
+
+function simulateBroadcast(
+  sim: Simulation,
+  bridge: VirtualBridge,
+  ingress: VirtualBridgePort,
+): VirtualBridgePort | typeof flood | undefined {
+  const { work } = sim
+  sim.seeEthType()
+  if (work[7] !== 0 || work[8] !== ethertypeArp) {
+    sim.story?.push(`bridge ${bridge.name}: broadcast goes to all ports`)
+    return flood
+  }
+  sim.see('arpOp')
+  sim.see('ipSrc')
+  sim.see('ipDst')
+  if (work[10] === work[14]) return simulateGratuitousArp(sim, bridge, ingress)
+  if (word(work, 19) >>> 16 !== arpRequest) return flood
+  return answerArp(sim, bridge, ingress)
+}
+
+/** A station tells its address, for others to renew theirs. The topology knows better if it knows. */
+function simulateGratuitousArp(
+  sim: Simulation,
+  bridge: VirtualBridge,
+  ingress: VirtualBridgePort,
+): typeof flood {
+  const { work } = sim
+  const address = word(work, 10)
+  const entry = bridge.addresses.get(address | 0)
+  sim.tag(entry?.tag ?? addressTag(bridge.id, address))
+  sim.see('arpSha')
+  const mac = joinMac(word(work, 11) & 0xffff, word(work, 12))
+  const honest = work[11] === work[5] && work[12] === work[6]
+  if (honest && address !== 0 && (entry === undefined || (entry.learned && entry.mac !== mac)))
+    sim.effects.push({ kind: 'learnAddress', port: ingress, address, mac })
+  sim.story?.push(`bridge ${bridge.name}: gratuitous ARP goes to all ports`)
+  return flood
+}
+
+function answerArp(
+  sim: Simulation,
+  bridge: VirtualBridge,
+  ingress: VirtualBridgePort,
+): VirtualBridgePort | typeof flood {
+  const { work } = sim
+  const address = word(work, 14)
+  const entry = bridge.addresses.get(address | 0)
+  sim.tag(entry?.tag ?? addressTag(bridge.id, address))
+  if (entry === undefined) {
+    sim.story?.push(`bridge ${bridge.name}: ARP for an unknown address goes to all ports`)
+    return flood
+  }
+  // A probe for one's own address must stay without an answer, or one would give it up.
+  sim.see('arpSha')
+  const asker = joinMac(word(work, 11) & 0xffff, word(work, 12))
+  if (entry.mac === asker) return flood
+  sim.story?.push(`bridge ${bridge.name}: answers the ARP request from what it knows`)
+  sim.rewriteToArpReply(entry.mac)
+  return ingress
+}
+
+function isGroup(high: number): boolean {
+  return (high & 0x100) !== 0
+}
+
+function isBroadcast(sim: Simulation): boolean {
+  return sim.work[3] === 0xffff && sim.work[4] === 0xffff_ffff
+}

@@ -1,0 +1,113 @@
+/** Objects of the store made into devices: text parsed once, tags and routes made beforehand. */
+import { type Cidr, networkOf, parseCidr, parseIp, parseMac } from '../packet/address.ts'
+import type { Bridge, BridgePort, Route, Router, RouterPort } from '../topology/model.ts'
+import type { VirtualBridge } from './bridge.ts'
+import { MacTable, macHigh, macLow } from './mac-table.ts'
+import type { VirtualBridgePort } from './port.ts'
+import { type RouteEntry, RouteTable } from './route-table.ts'
+import type { VirtualRouter, VirtualRouterPort } from './router.ts'
+import { bridgeTag, floodTag, portTag, routerTag } from './tag.ts'
+
+/** Weights of the routes that a port's addresses make; configured ones have 0 and more. */
+const localWeight = -1
+const connectedWeight = 0
+
+export function compileBridge({ id, name, adminUp }: Bridge): VirtualBridge {
+  return {
+    id,
+    name: name ?? id,
+    adminUp,
+    tag: bridgeTag(id),
+    floodTag: floodTag(id),
+    ports: [],
+    routerPorts: new Set(),
+    macs: new MacTable(),
+    learnedMacs: 0,
+    addresses: new Map(),
+  }
+}
+
+export function compileRouter({ id, name, adminUp }: Router): VirtualRouter {
+  return { id, name: name ?? id, adminUp, tag: routerTag(id), routes: new RouteTable(id) }
+}
+
+export function compileBridgePort(port: BridgePort, bridge: VirtualBridge): VirtualBridgePort {
+  return { kind: 'bridge', ...portState(port), bridge }
+}
+
+export function compileRouterPort(port: RouterPort, router: VirtualRouter): VirtualRouterPort {
+  const mac = parseMac(port.mac) ?? 0
+  const addresses = port.addresses.map(parseCidr).filter((cidr) => cidr !== undefined)
+  const neighbors = new Map<number, number>()
+  for (const neighbor of port.neighbors ?? []) {
+    const address = parseIp(neighbor.address)
+    const itsMac = parseMac(neighbor.mac)
+    if (address !== undefined && itsMac !== undefined) neighbors.set(address | 0, itsMac)
+  }
+  const compiled: VirtualRouterPort = {
+    kind: 'router',
+    ...portState(port),
+    router,
+    mac,
+    macHigh: macHigh(mac),
+    macLow: macLow(mac),
+    addresses,
+    neighbors,
+    learned: new Map(),
+    nextHops: new Map(),
+    localRoutes: addresses.map((cidr, at) => localRoute(`local:${port.id}:${at}`, cidr)),
+    routes: new Set(),
+    routesUp: false,
+  }
+  for (const [at, cidr] of addresses.entries())
+    if (cidr.prefixLength < 32)
+      compiled.routes.add(connectedRoute(`connected:${port.id}:${at}`, cidr, compiled))
+  return compiled
+}
+
+export function compileRoute(route: Route, port: VirtualRouterPort | undefined): RouteEntry {
+  const dst = parseCidr(route.dst) ?? { address: 0, prefixLength: 0 }
+  const src = parseCidr(route.src) ?? { address: 0, prefixLength: 0 }
+  return {
+    id: route.id,
+    dst: networkOf(dst),
+    dstLength: dst.prefixLength,
+    src: networkOf(src),
+    srcLength: src.prefixLength,
+    weight: route.weight,
+    action: route.action,
+    port,
+    gateway: route.gateway === undefined ? undefined : parseIp(route.gateway),
+  }
+}
+
+function portState({ id, adminUp }: BridgePort | RouterPort) {
+  return {
+    id,
+    tag: portTag(id),
+    adminUp,
+    peer: undefined,
+    bound: false,
+    vport: 0,
+    output: undefined,
+  }
+}
+
+function localRoute(id: string, { address }: Cidr): RouteEntry {
+  const anywhere = { src: 0, srcLength: 0, gateway: undefined, port: undefined }
+  return { ...anywhere, id, dst: address, dstLength: 32, weight: localWeight, action: 'local' }
+}
+
+function connectedRoute(id: string, cidr: Cidr, port: VirtualRouterPort): RouteEntry {
+  return {
+    id,
+    dst: networkOf(cidr),
+    dstLength: cidr.prefixLength,
+    src: 0,
+    srcLength: 0,
+    weight: connectedWeight,
+    action: 'port',
+    port,
+    gateway: undefined,
+  }
+}

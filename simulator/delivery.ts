@@ -1,0 +1,293 @@
+/**
+ * What becomes of each packet: simulate it, then forward, drop, park or answer it. Effects are
+ * committed here and nowhere else.
+ *
+ * Whatever one packet sets off (packets the agent makes, packets that waited for a fact) is queued
+ * and done after it, so that one simulation never interrupts another.
+ */
+import { type Datapath, DatapathError, type Offload, type Upcall } from '../datapath/datapath.ts'
+import type { Action } from '../packet/action.ts'
+import { extractKey } from '../packet/extract.ts'
+import { createKey, type FlowKey } from '../packet/flow-key.ts'
+import { type AnswerCounters, Answers } from './answer.ts'
+import type { FlowInstaller } from './flow-installer.ts'
+import type { Learning } from './learning.ts'
+import { type Ask, type ParkedPacket, Parking, limits as parkingLimits } from './parking.ts'
+import type { VirtualRouterPort } from './router.ts'
+import { simulate, simulateAgain } from './simulate.ts'
+import { type Missing, type OutcomeKind, type Simulation, word } from './simulation.ts'
+import type { Tag } from './tag.ts'
+import type { VirtualTopology } from './virtual-topology.ts'
+
+export const limits = {
+  /** Packets that were set off by others and wait for their turn. */
+  queued: 1024,
+  /** Ports in one piece of a flood that is too long for the datapath. */
+  outputsPerPiece: 32,
+  /** How long a packet stays refused that only the rate limit keeps from an answer. */
+  refusedMs: 1_000,
+} as const
+
+/** What delivery works on. */
+export interface DeliveryWorld {
+  readonly datapath: Datapath
+  readonly topology: VirtualTopology
+  readonly flows: FlowInstaller
+  readonly learning: Learning
+  readonly sim: Simulation
+  readonly now: () => number
+}
+
+export interface DeliveryCounters extends AnswerCounters {
+  readonly packets: number
+  readonly simulations: number
+  readonly parked: number
+  /** Packets dropped by reason; flows drop more without the agent seeing them. */
+  readonly drops: Readonly<Record<string, number>>
+  readonly executeFailures: number
+}
+
+/** A packet in hand. `key` belongs to the caller. */
+interface PacketInHand {
+  readonly packet: Uint8Array
+  readonly offload: Offload | undefined
+  readonly key: FlowKey
+  /** Port where its walk starts; undefined for a vport that is no port's. */
+  readonly start: string | undefined
+  readonly generated: boolean
+  readonly installable: boolean
+  /** When it stops waiting. */
+  readonly endsMs: number
+}
+
+export class Delivery {
+  readonly parking = new Parking()
+  readonly #world: DeliveryWorld
+  readonly #answers = new Answers()
+  readonly #queue: (() => void)[] = []
+  readonly #drops = new Map<string, number>()
+  #packets = 0
+  #simulations = 0
+  #executeFailures = 0
+
+  constructor(world: DeliveryWorld) {
+    this.#world = world
+  }
+
+  get counters(): DeliveryCounters {
+    const drops = [...this.#drops].sort(([a], [b]) => (a < b ? -1 : 1))
+    return {
+      packets: this.#packets,
+      simulations: this.#simulations,
+      parked: this.parking.count,
+      drops: Object.fromEntries(drops),
+      executeFailures: this.#executeFailures,
+      ...this.#answers.counters,
+    }
+  }
+
+  /** Takes a packet that no flow matched. */
+  receive({ packet, key, offload, keyComplete }: Upcall): void {
+    this.#packets++
+    if (packet.length < 14) return this.#countDrop('malformed frame')
+    const { topology, flows, sim, now } = this.#world
+    const ready = keyComplete ? flows.recentActions(key) : undefined
+    if (ready !== undefined) return this.#execute(packet, offload, word(key, 0), ready)
+    const outcome = this.#simulate(() => simulate(topology, key, sim))
+    const start = topology.portOf(word(key, 0))?.id
+    const endsMs = now() + parkingLimits.waitMs
+    const hand = { packet, offload, key, start, generated: false, endsMs }
+    this.#settle(outcome, { ...hand, installable: keyComplete })
+    this.#runQueue()
+  }
+
+  /** Removes the flows that rest on facts that changed, and lets packets go that waited for them. */
+  invalidate(tags: readonly Tag[]): void {
+    this.#world.flows.invalidate(tags)
+    if (this.parking.count === 0) return
+    for (const tag of tags) this.#resume(this.parking.release(tag))
+    this.#runQueue()
+  }
+
+  /** Lets all waiting packets try again: the topology is another one. */
+  retryParked(): void {
+    this.#resume(this.parking.releaseAll())
+    this.#runQueue()
+  }
+
+  /** Asks again for next hops, and gives up on packets that waited too long. */
+  tick(nowMs: number): void {
+    for (const [ask, parked] of this.parking.expired(nowMs)) this.#giveUp(ask, parked)
+    for (const ask of this.parking.due(nowMs)) this.#ask(ask)
+    this.#runQueue()
+  }
+
+  /** Asks a neighbour for its MAC address once, without a packet that waits for it. */
+  ask(port: VirtualRouterPort, address: number): void {
+    const frame = this.#answers.ask(port, address)
+    if (frame !== undefined) this.#enqueue(() => this.#sendFrom(port.id, frame))
+  }
+
+  #runQueue(): void {
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) next()
+  }
+
+  #enqueue(work: () => void): void {
+    if (this.#queue.length < limits.queued) this.#queue.push(work)
+    else this.#countDrop('too many packets at once')
+  }
+
+  /** Simulates; once more when the packet itself taught something that the walk may use. */
+  #simulate(run: () => OutcomeKind): OutcomeKind {
+    const { sim, learning, flows, now } = this.#world
+    this.#simulations++
+    const outcome = run()
+    if (sim.looped || (sim.effects.length === 0 && sim.sources.length === 0)) return outcome
+    const tags = learning.commit(sim, now())
+    if (tags.length === 0) return outcome
+    flows.invalidate(tags)
+    for (const tag of tags) this.#resume(this.parking.release(tag))
+    this.#simulations++
+    return run()
+  }
+
+  #settle(outcome: OutcomeKind, hand: PacketInHand): void {
+    const { sim } = this.#world
+    switch (outcome) {
+      case 'park':
+        return this.#park(sim.missing, hand)
+      case 'consumed':
+        return this.#answer(hand)
+      case 'drop':
+        this.#countDrop(sim.reason)
+        if (hand.installable) this.#install(hand.key, [], Number.POSITIVE_INFINITY)
+        return
+      case 'forward': {
+        const actions = sim.actions.slice(0, sim.actionCount)
+        if (hand.installable) this.#install(hand.key, actions, Number.POSITIVE_INFINITY)
+        return this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
+      }
+    }
+  }
+
+  #install(key: FlowKey, actions: readonly Action[], endsMs: number): void {
+    const { sim, flows } = this.#world
+    const tags = sim.tags.slice(0, sim.tagCount)
+    const sources = sim.sources.length === 0 ? noSources : sim.sources.slice()
+    flows.install({ key, mask: sim.mask, actions, tags, sources, endsMs })
+  }
+
+  #park(missing: Missing | undefined, hand: PacketInHand): void {
+    if (missing === undefined || hand.start === undefined) return
+    const { packet, offload, key, start, generated, endsMs } = hand
+    const nowMs = this.#world.now()
+    const parked = {
+      packet: packet.slice(),
+      offload: offload?.slice(),
+      key: key.slice(),
+      start,
+      generated,
+      endsMs,
+    }
+    const result = this.parking.park(missing, parked, nowMs)
+    if (result === 'full') this.#countDrop('too many packets wait for ARP')
+    else if (result !== 'asked') this.#ask(result)
+  }
+
+  /** Sends the answers, and what of a flood went elsewhere. */
+  #answer(hand: PacketInHand): void {
+    const { sim, now } = this.#world
+    const actions = sim.actions.slice(0, sim.actionCount)
+    let isRefused = false
+    for (const effect of sim.effects) {
+      if (effect.kind !== 'echo' && effect.kind !== 'icmpError') continue
+      const answer = this.#answers.answer(effect, hand.packet, now())
+      if (answer.kind === 'refused') isRefused = true
+      if (answer.kind !== 'frame') continue
+      const { frame } = answer
+      this.#enqueue(() => this.#sendFrom(effect.port.id, frame))
+    }
+    if (sim.reason !== '') this.#countDrop(sim.reason)
+    // A storm of packets that get no answer is the kernel's to drop for a while.
+    if (isRefused && hand.installable) this.#install(hand.key, actions, now() + limits.refusedMs)
+    if (actions.length > 0) this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
+  }
+
+  #ask(ask: Ask): void {
+    const port = this.#world.topology.ports.get(ask.port)
+    if (port?.kind === 'router') this.ask(port, ask.address)
+  }
+
+  /** Sends a packet that the agent made out of a port. */
+  #sendFrom(start: string, frame: Uint8Array): void {
+    const key = createKey()
+    if (!extractKey(frame, 0, key)) return
+    const endsMs = this.#world.now() + parkingLimits.waitMs
+    this.#walk(
+      { packet: frame, offload: undefined, key, start, generated: true, endsMs },
+      undefined,
+    )
+  }
+
+  #resume(released: readonly ParkedPacket[]): void {
+    for (const parked of released) this.#enqueue(() => this.#walk(parked, undefined))
+  }
+
+  #giveUp({ port: id, address, tag }: Ask, parked: ParkedPacket): void {
+    const port = this.#world.topology.ports.get(id)
+    if (port?.kind === 'router') this.#walk(parked, { port, address, tag })
+  }
+
+  #walk(parked: ParkedPacket, unreachable: Missing | undefined): void {
+    const { topology, sim } = this.#world
+    const { key, generated } = parked
+    const start = topology.ports.get(parked.start)
+    if (start === undefined) return this.#countDrop('port is gone')
+    const outcome = this.#simulate(() => simulateAgain(start, generated, key, unreachable, sim))
+    this.#settle(outcome, { ...parked, installable: !generated && unreachable === undefined })
+  }
+
+  #execute(
+    packet: Uint8Array,
+    offload: Offload | undefined,
+    inPort: number,
+    actions: readonly Action[],
+  ): void {
+    if (actions.length === 0) return
+    try {
+      this.#world.datapath.execute(packet, offload, inPort, actions)
+    } catch (error) {
+      if (!(error instanceof DatapathError)) throw error
+      if (error.code !== 'E2BIG' || actions.length <= limits.outputsPerPiece)
+        this.#executeFailures++
+      else for (const piece of pieces(actions)) this.#execute(packet, offload, inPort, piece)
+    }
+  }
+
+  #countDrop(reason: string): void {
+    this.#drops.set(reason, (this.#drops.get(reason) ?? 0) + 1)
+  }
+}
+
+const noSources: readonly never[] = []
+
+/** Cuts a long list of actions; every piece starts with the rewrites before it. */
+function pieces(actions: readonly Action[]): Action[][] {
+  const list: Action[][] = []
+  let rewrites: Action[] = []
+  let piece: Action[] = []
+  let outputs = 0
+  for (const action of actions) {
+    piece.push(action)
+    if (action.kind !== 'output') {
+      rewrites = [...rewrites, action]
+      continue
+    }
+    if (++outputs < limits.outputsPerPiece) continue
+    list.push(piece)
+    piece = [...rewrites]
+    outputs = 0
+  }
+  if (outputs > 0) list.push(piece)
+  return list
+}

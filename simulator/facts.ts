@@ -1,0 +1,189 @@
+/**
+ * The facts that forwarding rests on, kept in the compiled devices: who is where on a bridge, which
+ * ports are linked, which routes stand. Each function pushes the tags of what it changed.
+ */
+import type { MacEntry, VirtualBridge } from './bridge.ts'
+import { macHigh, macLow } from './mac-table.ts'
+import { isActive, type VirtualBridgePort, type VirtualPort } from './port.ts'
+import type { VirtualRouterPort } from './router.ts'
+import { addressTag, macTag, neighborTag, type Tag } from './tag.ts'
+
+export const limits = {
+  /** Learned MAC addresses of a bridge; beyond it frames to further ones are flooded. */
+  learnedMacs: 10_000,
+  /** Learned addresses of a bridge, and learned neighbours of a router port. */
+  learnedAddresses: 10_000,
+} as const
+
+/** Says that `mac` is behind `port`, known from the topology. */
+export function addStation(port: VirtualBridgePort, mac: number, tags: Tag[]): void {
+  const { bridge } = port
+  const old = bridge.macs.find(macHigh(mac), macLow(mac))
+  if (old?.learned === true) bridge.learnedMacs--
+  const tag = old?.tag ?? macTag(bridge.id, mac)
+  bridge.macs.set(macHigh(mac), macLow(mac), {
+    mac,
+    port,
+    tag,
+    learned: false,
+    lastSeenMs: 0,
+    addresses: [],
+  })
+  tags.push(tag)
+}
+
+export function removeStation(port: VirtualBridgePort, mac: number, tags: Tag[]): void {
+  const entry = port.bridge.macs.find(macHigh(mac), macLow(mac))
+  if (entry?.port === port) forgetMac(entry, tags)
+}
+
+export function learnMac(
+  port: VirtualBridgePort,
+  mac: number,
+  nowMs: number,
+  tags: Tag[],
+): MacEntry | undefined {
+  const { bridge } = port
+  const old = bridge.macs.find(macHigh(mac), macLow(mac))
+  if (old !== undefined && !old.learned) return undefined
+  if (old === undefined && bridge.learnedMacs >= limits.learnedMacs) return undefined
+  if (old === undefined) bridge.learnedMacs++
+  const tag = old?.tag ?? macTag(bridge.id, mac)
+  const addresses = old?.addresses ?? []
+  const entry: MacEntry = { mac, port, tag, learned: true, lastSeenMs: nowMs, addresses }
+  bridge.macs.set(macHigh(mac), macLow(mac), entry)
+  tags.push(tag)
+  return entry
+}
+
+/** Forgets where a MAC address is, and with it the IPv4 addresses learned to be its. */
+export function forgetMac(entry: MacEntry, tags: Tag[]): void {
+  const { bridge } = entry.port
+  if (!bridge.macs.delete(macHigh(entry.mac), macLow(entry.mac))) return
+  tags.push(entry.tag)
+  if (entry.learned) bridge.learnedMacs--
+  for (const address of entry.addresses) {
+    const known = bridge.addresses.get(address | 0)
+    if (known?.learned === true && known.mac === entry.mac) removeAddress(bridge, address, tags)
+  }
+}
+
+export function addAddress(
+  bridge: VirtualBridge,
+  address: number,
+  mac: number,
+  learned: boolean,
+  tags: Tag[],
+): void {
+  const old = bridge.addresses.get(address | 0)
+  const tag = old?.tag ?? addressTag(bridge.id, address)
+  bridge.addresses.set(address | 0, { mac, tag, learned })
+  noteAddress(bridge, address, tag, tags)
+}
+
+/** Learns from a gratuitous ARP; kept as long as the MAC address is. */
+export function learnAddress(
+  bridge: VirtualBridge,
+  address: number,
+  mac: number,
+  tags: Tag[],
+): void {
+  const station = bridge.macs.find(macHigh(mac), macLow(mac))
+  const old = bridge.addresses.get(address | 0)
+  if (station === undefined || old?.learned === false) return
+  if (old === undefined && bridge.addresses.size >= limits.learnedAddresses) return
+  if (!station.addresses.includes(address)) station.addresses.push(address)
+  addAddress(bridge, address, mac, true, tags)
+}
+
+export function removeAddress(bridge: VirtualBridge, address: number, tags: Tag[]): void {
+  const entry = bridge.addresses.get(address | 0)
+  if (entry === undefined) return
+  bridge.addresses.delete(address | 0)
+  noteAddress(bridge, address, entry.tag, tags)
+}
+
+/** Routers on the bridge find their next hops among its addresses. */
+function noteAddress(bridge: VirtualBridge, address: number, tag: Tag, tags: Tag[]): void {
+  tags.push(tag)
+  for (const port of bridge.routerPorts) {
+    port.nextHops.delete(address | 0)
+    tags.push(neighborTag(port.id, address))
+  }
+}
+
+export function learnNeighbor(
+  port: VirtualRouterPort,
+  address: number,
+  mac: number,
+  nowMs: number,
+  tags: Tag[],
+): void {
+  const old = port.learned.get(address | 0)
+  if (old === undefined && port.learned.size >= limits.learnedAddresses) return
+  port.learned.set(address | 0, { address, mac, learnedMs: nowMs })
+  if (old?.mac === mac) return
+  port.nextHops.delete(address | 0)
+  tags.push(neighborTag(port.id, address))
+}
+
+export function forgetNeighbor(port: VirtualRouterPort, address: number, tags: Tag[]): void {
+  if (!port.learned.delete(address | 0)) return
+  port.nextHops.delete(address | 0)
+  tags.push(neighborTag(port.id, address))
+}
+
+/** Links two ports. A bridge knows the router at the other end as a station. */
+export function linkPorts(a: VirtualPort, b: VirtualPort, tags: Tag[]): void {
+  a.peer = b
+  b.peer = a
+  introduce(a, b, tags)
+  introduce(b, a, tags)
+  notePort(a, tags)
+  notePort(b, tags)
+}
+
+export function unlinkPorts(a: VirtualPort, b: VirtualPort, tags: Tag[]): void {
+  a.peer = undefined
+  b.peer = undefined
+  retire(a, b, tags)
+  retire(b, a, tags)
+  notePort(a, tags)
+  notePort(b, tags)
+}
+
+function introduce(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
+  if (port.kind !== 'bridge' || peer.kind !== 'router') return
+  port.bridge.routerPorts.add(peer)
+  addStation(port, peer.mac, tags)
+  for (const { address } of peer.addresses) addAddress(port.bridge, address, peer.mac, false, tags)
+}
+
+function retire(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
+  if (port.kind !== 'bridge' || peer.kind !== 'router') return
+  for (const { address } of peer.addresses) removeAddress(port.bridge, address, tags)
+  removeStation(port, peer.mac, tags)
+  port.bridge.routerPorts.delete(peer)
+}
+
+/** Says that a port is another one now: up or down, linked, bound, of another vport. */
+export function notePort(port: VirtualPort, tags: Tag[]): void {
+  tags.push(port.tag)
+  if (port.kind === 'bridge') tags.push(port.bridge.floodTag)
+  else {
+    port.nextHops.clear()
+    refreshRoutes(port, tags)
+  }
+}
+
+/** Routes that leave by a port stand while the port is active. */
+function refreshRoutes(port: VirtualRouterPort, tags: Tag[]): void {
+  const up = isActive(port)
+  if (up === port.routesUp) return
+  port.routesUp = up
+  const { routes: table } = port.router
+  for (const route of port.routes) {
+    const tag = up ? table.add(route) : table.remove(route)
+    if (tag !== undefined) tags.push(tag)
+  }
+}

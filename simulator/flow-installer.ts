@@ -1,0 +1,183 @@
+/**
+ * Puts flows into the datapath and takes them out again: when a fact they rest on changes, when
+ * they are idle, when there are too many. Never throws what the datapath refuses: a packet without
+ * a flow is only slower.
+ */
+import { type Datapath, DatapathError, type FlowId } from '../datapath/datapath.ts'
+import type { Action } from '../packet/action.ts'
+import { createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
+import type { MacEntry } from './bridge.ts'
+import { type Flow, FlowTable } from './flow-table.ts'
+import type { Tag } from './tag.ts'
+
+export const limits = {
+  idleMs: 30_000,
+  /** Flows evicted when the datapath has no room for one more. */
+  evictions: 16,
+  /** Flows looked at in one sweep at least; else a fiftieth of all. */
+  flowsPerSweep: 64,
+} as const
+
+/** A flow to be installed, with what it rests on. */
+export interface NewFlow {
+  readonly key: FlowKey
+  readonly mask: FlowKey
+  readonly actions: readonly Action[]
+  readonly tags: readonly Tag[]
+  readonly sources: readonly MacEntry[]
+  /** When it goes in any case. */
+  readonly endsMs: number
+}
+
+type StandingFlow = Omit<NewFlow, 'key' | 'mask' | 'actions'> & { readonly usedMs: number }
+
+/** How often what happened to flows. */
+export interface FlowCounters {
+  readonly installed: number
+  readonly invalidated: number
+  readonly expired: number
+  readonly evicted: number
+  /** Installs that the datapath refused, by code. */
+  readonly refused: Readonly<Record<string, number>>
+}
+
+const exact = createKey().fill(0xffff_ffff)
+
+export class FlowInstaller {
+  readonly table = new FlowTable()
+  readonly limit: number
+  readonly #datapath: Datapath
+  readonly #now: () => number
+  readonly #refused: Record<string, number> = {}
+  #installed = 0
+  #invalidated = 0
+  #expired = 0
+  #evicted = 0
+  /** The flow installed last, while it stands. */
+  readonly #recentKey = createKey()
+  readonly #recentMask = createKey()
+  #recentActions: readonly Action[] | undefined
+
+  constructor(datapath: Datapath, now: () => number, limit: number) {
+    this.#datapath = datapath
+    this.#now = now
+    this.limit = limit
+  }
+
+  get counters(): FlowCounters {
+    return {
+      installed: this.#installed,
+      invalidated: this.#invalidated,
+      expired: this.#expired,
+      evicted: this.#evicted,
+      refused: { ...this.#refused },
+    }
+  }
+
+  /** What the flow installed last does to a packet: a burst came before the flow was there. */
+  recentActions(key: FlowKey): readonly Action[] | undefined {
+    if (this.#recentActions === undefined) return undefined
+    return matches(key, this.#recentKey, this.#recentMask) ? this.#recentActions : undefined
+  }
+
+  install(flow: NewFlow): void {
+    while (this.table.size >= this.limit) if (!this.#evict()) return
+    const id = this.#tryInstall(flow)
+    if (id === undefined) return
+    this.#installed++
+    this.take(id, { ...flow, usedMs: this.#now() })
+    this.#recentKey.set(flow.key)
+    this.#recentMask.set(flow.mask)
+    this.#recentActions = flow.actions
+  }
+
+  /** Answers for a flow that stands in the datapath. */
+  take(id: FlowId, { tags, sources, usedMs, endsMs }: StandingFlow): void {
+    this.table.add({ id, sources, usedMs, endsMs }, tags)
+  }
+
+  invalidate(tags: readonly Tag[]): void {
+    for (const tag of tags) {
+      if (!this.table.isUsed(tag)) continue
+      this.#recentActions = undefined
+      this.table.invalidate(tag, (id) => {
+        this.#invalidated++
+        this.#datapath.remove(id)
+      })
+    }
+  }
+
+  /** Brings `usedMs` up to date. False when the datapath no longer has the flow. */
+  refresh(flow: Flow): boolean {
+    const stats = this.#datapath.stats(flow.id)
+    if (stats === undefined) return false
+    flow.usedMs = Math.max(flow.usedMs, this.#now() - stats.idleMs)
+    return true
+  }
+
+  /** Removes flows whose time has come: at a fixed time, or, of the next few in turn, the idle. */
+  sweep(): void {
+    const nowMs = this.#now()
+    for (const flow of this.table.ended(nowMs)) this.#expire(flow)
+    const count = Math.max(limits.flowsPerSweep, Math.ceil(this.table.size / 50))
+    for (const flow of this.table.next(count)) {
+      if (!this.refresh(flow) || nowMs - flow.usedMs >= limits.idleMs) this.#expire(flow)
+      else for (const entry of flow.sources) noteUse(entry, flow.usedMs)
+    }
+  }
+
+  #expire(flow: Flow): void {
+    this.#expired++
+    this.#remove(flow)
+  }
+
+  #remove(flow: Flow): void {
+    this.#recentActions = undefined
+    this.table.remove(flow.id)
+    this.#datapath.remove(flow.id)
+  }
+
+  #tryInstall({ key, mask, actions }: NewFlow): FlowId | undefined {
+    const code = this.#attempt(key, mask, actions)
+    if (typeof code === 'number') return code
+    if (code === 'ENOSPC') {
+      for (let left = limits.evictions; left > 0; left--) this.#evict()
+      return numberOnly(this.#attempt(key, mask, actions))
+    }
+    // Too many masks, perhaps: a flow for this one packet's header shares its mask with all such.
+    if (code === 'E2BIG' && !equalKeys(mask, exact))
+      return numberOnly(this.#attempt(key, exact, actions))
+    return undefined
+  }
+
+  /** The flow's id, or the code of the refusal. */
+  #attempt(key: FlowKey, mask: FlowKey, actions: readonly Action[]): FlowId | string {
+    try {
+      return this.#datapath.install({ key, mask }, actions)
+    } catch (error) {
+      if (!(error instanceof DatapathError)) throw error
+      this.#refused[error.code] = (this.#refused[error.code] ?? 0) + 1
+      return error.code
+    }
+  }
+
+  #evict(): boolean {
+    const nowMs = this.#now()
+    const flow = this.table.longestIdle((candidate) => {
+      this.refresh(candidate)
+      return nowMs - candidate.usedMs
+    })
+    if (flow === undefined) return false
+    this.#evicted++
+    this.#remove(flow)
+    return true
+  }
+}
+
+function noteUse(entry: MacEntry, usedMs: number): void {
+  if (usedMs > entry.lastSeenMs) entry.lastSeenMs = usedMs
+}
+
+function numberOnly(result: FlowId | string): FlowId | undefined {
+  return typeof result === 'number' ? result : undefined
+}

@@ -1,0 +1,167 @@
+/**
+ * What packets teach: where MAC addresses are, which MAC address a neighbour has. Learned facts age
+ * by traffic: a MAC address when neither a packet nor a flow from it was seen for a while, a
+ * neighbour when it no longer answers ARP.
+ *
+ * A flow *to* an address does not keep it: a station that has moved is found again by what it sends.
+ */
+import type { MacEntry } from './bridge.ts'
+import { forgetMac, forgetNeighbor, learnAddress, learnMac, learnNeighbor } from './facts.ts'
+import type { Flow, FlowTable } from './flow-table.ts'
+import { macHigh, macLow } from './mac-table.ts'
+import type { LearnedNeighbor, VirtualRouterPort } from './router.ts'
+import type { Effect, Simulation } from './simulation.ts'
+import { neighborTag, type Tag } from './tag.ts'
+
+export const limits = {
+  macIdleMs: 15_000,
+  /** A neighbour in use is asked anew after this time, and forgotten after that. */
+  neighborStaleMs: 60_000,
+  neighborIdleMs: 180_000,
+  neighborAskMs: 5_000,
+  /** Facts looked at in one sweep, and flows asked for each. */
+  factsPerSweep: 512,
+  flowsPerMac: 64,
+} as const
+
+interface Neighbor {
+  readonly port: VirtualRouterPort
+  readonly entry: LearnedNeighbor
+  askedMs: number
+}
+
+/** What learning needs of the forwarder. */
+export interface LearningWorld {
+  readonly flows: FlowTable
+  /** Brings a flow's `usedMs` up to date. */
+  refresh(flow: Flow): void
+  ask(port: VirtualRouterPort, address: number): void
+}
+
+export class Learning {
+  readonly #world: LearningWorld
+  readonly #macs = new Ring<MacEntry>()
+  readonly #neighbors = new Ring<Neighbor>()
+
+  constructor(world: LearningWorld) {
+    this.#world = world
+  }
+
+  get size(): number {
+    return this.#macs.size + this.#neighbors.size
+  }
+
+  /** Commits what a simulation learned; returns the tags of the facts that changed. */
+  commit(sim: Simulation, nowMs: number): Tag[] {
+    const tags: Tag[] = []
+    for (const entry of sim.sources) entry.lastSeenMs = nowMs
+    for (const effect of sim.effects) this.#learn(effect, nowMs, tags)
+    return tags
+  }
+
+  /** Learns what an agent before this one knew; it is asked for again soon. */
+  inherit(port: VirtualRouterPort, address: number, mac: number, nowMs: number): Tag[] {
+    const tags: Tag[] = []
+    this.#learnNeighbor(port, address, mac, nowMs - limits.neighborStaleMs, tags)
+    return tags
+  }
+
+  /** Looks at the next facts in turn; returns the tags of those that were forgotten. */
+  sweep(nowMs: number): Tag[] {
+    const tags: Tag[] = []
+    this.#macs.sweep(limits.factsPerSweep, (entry) => this.#keepsMac(entry, nowMs, tags))
+    this.#neighbors.sweep(limits.factsPerSweep, (one) => this.#keepsNeighbor(one, nowMs, tags))
+    return tags
+  }
+
+  #learn(effect: Effect, nowMs: number, tags: Tag[]): void {
+    switch (effect.kind) {
+      case 'learnMac': {
+        const entry = learnMac(effect.port, effect.mac, nowMs, tags)
+        if (entry !== undefined) this.#macs.add(entry)
+        return
+      }
+      case 'learnAddress':
+        return learnAddress(effect.port.bridge, effect.address, effect.mac, tags)
+      case 'learnNeighbor':
+        return this.#learnNeighbor(effect.port, effect.address, effect.mac, nowMs, tags)
+      case 'echo':
+      case 'icmpError':
+        return
+    }
+  }
+
+  #learnNeighbor(
+    port: VirtualRouterPort,
+    address: number,
+    mac: number,
+    learnedMs: number,
+    tags: Tag[],
+  ): void {
+    learnNeighbor(port, address, mac, learnedMs, tags)
+    const entry = port.learned.get(address | 0)
+    if (entry !== undefined) this.#neighbors.add({ port, entry, askedMs: Number.NEGATIVE_INFINITY })
+  }
+
+  #keepsMac(entry: MacEntry, nowMs: number, tags: Tag[]): boolean {
+    const { macs } = entry.port.bridge
+    if (macs.find(macHigh(entry.mac), macLow(entry.mac)) !== entry) return false
+    if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true
+    let left = limits.flowsPerMac
+    for (const flow of this.#world.flows.with(entry.tag)) {
+      if (left-- === 0) return true
+      if (!flow.sources.includes(entry)) continue
+      this.#world.refresh(flow)
+      entry.lastSeenMs = Math.max(entry.lastSeenMs, flow.usedMs)
+      if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true
+    }
+    forgetMac(entry, tags)
+    return false
+  }
+
+  #keepsNeighbor(one: Neighbor, nowMs: number, tags: Tag[]): boolean {
+    const { port, entry } = one
+    if (port.learned.get(entry.address | 0) !== entry) return false
+    const ageMs = nowMs - entry.learnedMs
+    if (ageMs < limits.neighborStaleMs) return true
+    if (ageMs >= limits.neighborIdleMs) {
+      forgetNeighbor(port, entry.address, tags)
+      return false
+    }
+    const isUsed = this.#world.flows.isUsed(neighborTag(port.id, entry.address))
+    if (isUsed && nowMs - one.askedMs >= limits.neighborAskMs) {
+      one.askedMs = nowMs
+      this.#world.ask(port, entry.address)
+    }
+    return true
+  }
+}
+
+/** A list that is looked at a few at a time, in turn. */
+class Ring<T> {
+  readonly #items: T[] = []
+  #hand = 0
+
+  get size(): number {
+    return this.#items.length
+  }
+
+  add(item: T): void {
+    this.#items.push(item)
+  }
+
+  /** Shows the next `count` items; those that `keeps` does not keep are taken out. */
+  sweep(count: number, keeps: (item: T) => boolean): void {
+    for (let left = Math.min(count, this.#items.length); left > 0; left--) {
+      if (this.#hand >= this.#items.length) this.#hand = 0
+      const item = this.#items[this.#hand]
+      if (item === undefined) return
+      if (keeps(item)) {
+        this.#hand++
+        continue
+      }
+      const last = this.#items.pop()
+      if (last !== undefined && last !== item) this.#items[this.#hand] = last
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * A port: where packets enter and leave a device. Interior ports lead to their peer, exterior ones
+ * to a vport of the datapath.
+ */
+import type { Action } from '../packet/action.ts'
+import type { VirtualBridge } from './bridge.ts'
+import type { VirtualRouterPort } from './router.ts'
+import type { Simulation } from './simulation.ts'
+import type { Tag } from './tag.ts'
+
+/** What ports of all devices have. */
+export interface PortState {
+  readonly id: string
+  readonly tag: Tag
+  adminUp: boolean
+  /** Of an interior port: the port it is linked to. */
+  peer: VirtualPort | undefined
+  /** Whether a binding, on whatever host, makes this port exterior. */
+  bound: boolean
+  /** Of an exterior port: its vport; 0 while it has none on this host. */
+  vport: number
+  /** Sends out of the vport. */
+  output: Action | undefined
+}
+
+export interface VirtualBridgePort extends PortState {
+  readonly kind: 'bridge'
+  readonly bridge: VirtualBridge
+}
+
+export type VirtualPort = VirtualBridgePort | VirtualRouterPort
+
+/** Whether what is sent to the port arrives anywhere. */
+export function isActive(port: PortState): boolean {
+  return port.adminUp && (port.peer !== undefined || port.output !== undefined)
+}
+
+/** Lets the packet out by a port. Returns the port where it enters the next device, if it does. */
+export function leavePort(sim: Simulation, port: VirtualPort): VirtualPort | undefined {
+  sim.tag(port.tag)
+  if (!port.adminUp) return sim.drop('port is down')
+  if (port.peer !== undefined) {
+    sim.story?.push(`port ${port.id}: linked to port ${port.peer.id}`)
+    return port.peer
+  }
+  if (port.output === undefined)
+    return sim.drop(port.bound ? 'port has no interface on this host' : 'port is not plugged in')
+  sim.story?.push(`port ${port.id}: sent out of vport ${port.vport}`)
+  sim.output(port.output)
+  return undefined
+}

@@ -1,0 +1,304 @@
+/**
+ * The virtual router, for IPv4: answers ARP for its addresses, routes, decrements the TTL, finds the
+ * next hop's MAC address and answers with the ICMP errors that RFC 1812 asks for.
+ *
+ * What needs an answer made from the packet's bytes (echo, errors) is an effect and makes no flow.
+ * An ARP request for one of its addresses is rewritten into the reply, and that is a flow.
+ */
+import { broadcastOf, type Cidr, contains, networkOf } from '../packet/address.ts'
+import { fragLater, fragNone } from '../packet/flow-key.ts'
+import { joinMac } from './mac-table.ts'
+import { type NextHop, resolveNextHop } from './neighbor.ts'
+import type { PortState } from './port.ts'
+import type { RouteEntry, RouteTable } from './route-table.ts'
+import { type Simulation, word } from './simulation.ts'
+import { neighborTag, type Tag } from './tag.ts'
+
+export interface VirtualRouter {
+  readonly id: string
+  name: string
+  adminUp: boolean
+  readonly tag: Tag
+  readonly routes: RouteTable
+}
+
+export interface VirtualRouterPort extends PortState {
+  readonly kind: 'router'
+  readonly router: VirtualRouter
+  readonly mac: number
+  readonly macHigh: number
+  readonly macLow: number
+  readonly addresses: readonly Cidr[]
+  /** MAC addresses by IPv4 address as a signed number: configured ones, and ones learned by ARP. */
+  readonly neighbors: ReadonlyMap<number, number>
+  readonly learned: Map<number, LearnedNeighbor>
+  /** What `resolveNextHop` found, until something it used changes. */
+  readonly nextHops: Map<number, NextHop>
+  /** Routes to the port's own addresses. */
+  readonly localRoutes: readonly RouteEntry[]
+  /** Routes that leave by this port: in the table while the port is active, as `routesUp` says. */
+  readonly routes: Set<RouteEntry>
+  routesUp: boolean
+}
+
+export interface LearnedNeighbor {
+  readonly address: number
+  readonly mac: number
+  learnedMs: number
+}
+
+const ethertypes = { ipv4: 0x0800, arp: 0x0806 } as const
+const protocols = { icmp: 1, tcp: 6, udp: 17, sctp: 132 } as const
+const arpOps = { request: 1, reply: 2 } as const
+
+/** ICMP types and codes, RFC 792 and RFC 1812 section 5.2.7. */
+const icmp = {
+  echoRequest: 8,
+  unreachable: 3,
+  timeExceeded: 11,
+  network: 0,
+  host: 1,
+  protocol: 2,
+  port: 3,
+  prohibited: 13,
+} as const
+
+/** Takes a frame in at port `ingress`. Says which port it leaves by; undefined when it ends here. */
+export function simulateRouter(
+  sim: Simulation,
+  ingress: VirtualRouterPort,
+): VirtualRouterPort | undefined {
+  const { work } = sim
+  sim.tag(ingress.router.tag)
+  sim.seeEthType()
+  const vlan = word(work, 7)
+  if (vlan !== 0) {
+    // A tag with VLAN 0 carries a priority only (802.1Q).
+    if ((vlan & 0xfff) !== 0) return sim.drop('router takes no VLAN-tagged frames')
+    sim.stripVlan()
+  }
+  sim.seeEthDst()
+  const isArp = work[8] === ethertypes.arp
+  if ((word(work, 3) & 0x100) !== 0) {
+    if (isArp && work[3] === 0xffff && work[4] === 0xffff_ffff) return simulateArp(sim, ingress)
+    return sim.drop('router takes no broadcasts but ARP')
+  }
+  if (work[3] !== ingress.macHigh || work[4] !== ingress.macLow)
+    return sim.drop('frame is for another MAC address')
+  if (isArp) return simulateArp(sim, ingress)
+  if (work[8] === ethertypes.ipv4) return simulateIpv4(sim, ingress)
+  return sim.drop('router forwards IPv4 only')
+}
+
+function simulateArp(sim: Simulation, ingress: VirtualRouterPort): VirtualRouterPort | undefined {
+  const { work } = sim
+  if (!ingress.adminUp || !ingress.router.adminUp) return sim.drop('router or its port is down')
+  sim.see('arpOp')
+  sim.see('ipSrc')
+  sim.see('ipDst')
+  const op = word(work, 19) >>> 16
+  const sender = word(work, 10)
+  const isOurs = hasAddress(ingress, word(work, 14))
+  const isNear = sharesLink(ingress, sender)
+  if (isNear) noteNeighbor(sim, ingress, isOurs)
+  if (!isOurs) return sim.drop('ARP is not for this router')
+  if (op === arpOps.reply) {
+    sim.consumed = true
+    return sim.drop('ARP reply is taken')
+  }
+  // Address 0.0.0.0 asks whether an address is free (RFC 5227).
+  if (op !== arpOps.request || !(isNear || sender === 0))
+    return sim.drop('ARP sender is outside the link')
+  sim.story?.push(`router ${ingress.router.name}: answers the ARP request for its own address`)
+  sim.rewriteToArpReply(ingress.mac)
+  return ingress
+}
+
+/** Learns the sender of ARP as RFC 826 says: when it asked for us, or is known already. */
+function noteNeighbor(sim: Simulation, ingress: VirtualRouterPort, isOurs: boolean): void {
+  const { work } = sim
+  const address = word(work, 10)
+  sim.tag(neighborTag(ingress.id, address))
+  sim.see('arpSha')
+  const mac = joinMac(word(work, 11) & 0xffff, word(work, 12))
+  const known = ingress.learned.get(address | 0)
+  if (ingress.neighbors.has(address | 0) || hasAddress(ingress, address)) return
+  if ((word(work, 11) & 0x100) !== 0 || mac === 0) return
+  // A reply renews what is known: it says that the neighbour lives.
+  const isReply = word(work, 19) >>> 16 === arpOps.reply
+  if (known === undefined ? isOurs : known.mac !== mac || isReply)
+    sim.effects.push({ kind: 'learnNeighbor', port: ingress, address, mac })
+}
+
+function simulateIpv4(sim: Simulation, ingress: VirtualRouterPort): VirtualRouterPort | undefined {
+  const { work } = sim
+  const { router } = ingress
+  const src = word(work, 10)
+  const dst = word(work, 14)
+  sim.seeIpSrc(8)
+  if (isMartian(src >>> 24)) return sim.drop('source address cannot be routed')
+  sim.seeIpDst(8)
+  if (isMartian(dst >>> 24)) return sim.drop('destination address cannot be routed')
+  if (!router.adminUp) return prohibit(sim, ingress, 'router is down')
+  if (!ingress.adminUp) return prohibit(sim, ingress, 'router port is down')
+
+  const route = router.routes.lookup(src, dst, sim)
+  if (route === undefined) return unreachable(sim, ingress, icmp.network, 'no route')
+  switch (route.action) {
+    case 'blackhole':
+      return sim.drop('blackhole route')
+    case 'reject':
+      return prohibit(sim, ingress, 'reject route')
+    case 'local':
+      return simulateLocal(sim, ingress)
+    case 'port':
+      return forwardIpv4(sim, ingress, route)
+  }
+}
+
+function forwardIpv4(
+  sim: Simulation,
+  ingress: VirtualRouterPort,
+  route: RouteEntry,
+): VirtualRouterPort | undefined {
+  const { work } = sim
+  const egress = route.port
+  if (egress === undefined) return unreachable(sim, ingress, icmp.network, 'route has no port')
+  sim.see('ipTtl')
+  const ttl = (word(work, 9) >>> 16) & 0xff
+  if (ttl <= 1) return icmpError(sim, ingress, icmp.timeExceeded, 0, 'TTL is used up')
+
+  const address = route.gateway ?? word(work, 14)
+  if (route.gateway === undefined) {
+    sim.seeIpDst(32)
+    if (isDirectedBroadcast(egress, address)) return sim.drop('directed broadcast')
+  }
+  const hop = resolveNextHop(egress, address)
+  if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address, route)
+  sim.tag(hop.tag)
+  sim.story?.push(`router ${ingress.router.name}: ${describe(route)}, out of port ${egress.id}`)
+  sim.rewriteTtl(ttl - 1)
+  sim.rewriteEth(hop.action, hop.words)
+  return egress
+}
+
+function waitForNeighbor(
+  sim: Simulation,
+  ingress: VirtualRouterPort,
+  egress: VirtualRouterPort,
+  address: number,
+  route: RouteEntry,
+): undefined {
+  const tag = neighborTag(egress.id, address)
+  if (sim.unreachable?.tag === tag) {
+    const code = route.gateway === undefined ? icmp.host : icmp.network
+    return unreachable(sim, ingress, code, 'next hop does not answer ARP')
+  }
+  sim.missing = { port: egress, address, tag }
+  sim.story?.push(`router ${ingress.router.name}: waits for the next hop to answer ARP`)
+  return undefined
+}
+
+/** A packet for one of the router's own addresses. */
+function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
+  const { work } = sim
+  sim.seeIpDst(32)
+  sim.see('ipProto')
+  sim.see('ipFrag')
+  const protocol = word(work, 9) & 0xff
+  if (protocol !== protocols.icmp) {
+    const hasPorts = protocol === protocols.tcp || protocol === protocols.udp
+    const code = hasPorts ? icmp.port : icmp.protocol
+    return unreachable(sim, ingress, code, 'router serves nothing on this address')
+  }
+  if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
+  sim.see('tpSrc')
+  sim.see('tpDst')
+  if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
+  sim.consumed = true
+  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes() })
+  sim.story?.push(`router ${ingress.router.name}: answers the echo request`)
+  sim.reason = 'echo request is answered'
+  return undefined
+}
+
+function prohibit(sim: Simulation, ingress: VirtualRouterPort, reason: string): undefined {
+  return unreachable(sim, ingress, icmp.prohibited, reason)
+}
+
+function unreachable(
+  sim: Simulation,
+  ingress: VirtualRouterPort,
+  code: number,
+  reason: string,
+): undefined {
+  return icmpError(sim, ingress, icmp.unreachable, code, reason)
+}
+
+/** Drops the packet and tells its sender, where RFC 1812 section 4.3.2.7 allows that. */
+function icmpError(
+  sim: Simulation,
+  ingress: VirtualRouterPort,
+  type: number,
+  code: number,
+  reason: string,
+): undefined {
+  const source = sourceFor(ingress, word(sim.work, 10))
+  sim.seeIpSrc(32)
+  if (source === undefined || !maySendError(sim)) return sim.drop(reason)
+  sim.consumed = true
+  sim.effects.push({
+    kind: 'icmpError',
+    port: ingress,
+    changes: sim.changes(),
+    type,
+    code,
+    source,
+  })
+  return sim.drop(reason)
+}
+
+/** Neither about an ICMP error nor about a later fragment. Odd addresses were dropped before. */
+function maySendError(sim: Simulation): boolean {
+  const { work } = sim
+  sim.see('ipFrag')
+  if (word(work, 9) >>> 24 === fragLater) return false
+  sim.see('ipProto')
+  if ((word(work, 9) & 0xff) !== protocols.icmp) return true
+  sim.see('tpSrc')
+  const type = word(work, 18) & 0xffff
+  return type === 0 || type === 8 || type >= 13
+}
+
+/** Of the ingress port's addresses the one nearest to whom it writes. */
+function sourceFor(port: VirtualRouterPort, address: number): number | undefined {
+  const near = port.addresses.find((cidr) => contains(cidr, address))
+  return (near ?? port.addresses[0])?.address
+}
+
+/** First octets 0, 127 and 224 upward: this network, loopback, multicast, reserved, broadcast. */
+function isMartian(octet: number): boolean {
+  return octet === 0 || octet === 127 || octet >= 224
+}
+
+function isDirectedBroadcast(port: VirtualRouterPort, address: number): boolean {
+  for (const cidr of port.addresses) {
+    if (cidr.prefixLength > 30) continue
+    if (address === broadcastOf(cidr) || address === networkOf(cidr)) return true
+  }
+  return false
+}
+
+function hasAddress(port: VirtualRouterPort, address: number): boolean {
+  for (const cidr of port.addresses) if (cidr.address === address) return true
+  return false
+}
+
+function sharesLink(port: VirtualRouterPort, address: number): boolean {
+  for (const cidr of port.addresses) if (contains(cidr, address)) return true
+  return false
+}
+
+function describe(route: RouteEntry): string {
+  return route.id.startsWith('connected:') ? 'destination is on the link' : `route ${route.id}`
+}

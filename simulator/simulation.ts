@@ -1,0 +1,340 @@
+/**
+ * One packet's walk through the topology: the header as it came, as the devices have rewritten it,
+ * and as the actions so far have left it; the mask of what was read; tags, actions and effects.
+ *
+ * One object serves all simulations, one after another, so that a simulation allocates nothing
+ * unless it has something to say that was never said before.
+ *
+ * The mask follows Open vSwitch: a device calls `see…` for every field it reads to decide, and a
+ * field that is rewritten is seen too, since whether the rewrite changes anything depends on it.
+ */
+import type { Action } from '../packet/action.ts'
+import { createKey, type FieldName, type FlowKey, fields, keyWords } from '../packet/flow-key.ts'
+import type { MacEntry } from './bridge.ts'
+import type { VirtualBridgePort } from './port.ts'
+import type { VirtualRouterPort } from './router.ts'
+import type { Tag } from './tag.ts'
+
+export const limits = {
+  /** Devices on one path through the topology, as the original's. */
+  devices: 12,
+  /** Devices on all paths of a flood. */
+  steps: 4096,
+} as const
+
+/** What happens beside forwarding. Nothing of it is done before the forwarder commits it. */
+export type Effect =
+  | {
+      readonly kind: 'learnMac'
+      readonly port: VirtualBridgePort
+      readonly mac: number
+    }
+  | {
+      readonly kind: 'learnAddress'
+      readonly port: VirtualBridgePort
+      readonly address: number
+      readonly mac: number
+    }
+  | {
+      readonly kind: 'learnNeighbor'
+      readonly port: VirtualRouterPort
+      readonly address: number
+      readonly mac: number
+    }
+  /** Answers the packet as it was at `port`, after `changes`: an echo reply. */
+  | {
+      readonly kind: 'echo'
+      readonly port: VirtualRouterPort
+      readonly changes: readonly Action[]
+    }
+  /** Likewise, with an ICMP error from `source`. */
+  | {
+      readonly kind: 'icmpError'
+      readonly port: VirtualRouterPort
+      readonly changes: readonly Action[]
+      readonly type: number
+      readonly code: number
+      readonly source: number
+    }
+
+/** The fact a parked packet waits for: the MAC address of a next hop. */
+export interface Missing {
+  readonly port: VirtualRouterPort
+  readonly address: number
+  readonly tag: Tag
+}
+
+/**
+ * What became of a packet. `forward` and `drop` make flows; `park` waits for a fact; `consumed` was
+ * answered by the agent, and the next packet like it comes to the agent too.
+ */
+export type OutcomeKind = 'forward' | 'drop' | 'park' | 'consumed'
+
+const ethertypeArp = 0x0806
+const ttlActions: readonly Action[] = Array.from({ length: 256 }, (_, ttl) =>
+  Object.freeze({ kind: 'setTtl', ttl }),
+)
+const popVlan: Action = Object.freeze({ kind: 'popVlan' })
+
+/** Word `at` of a key or mask. */
+export function word(key: FlowKey, at: number): number {
+  return key[at] ?? 0
+}
+
+export class Simulation {
+  /** As received. */
+  readonly key = createKey()
+  /** As rewritten so far: what the next device sees. */
+  readonly work = createKey()
+  readonly mask = createKey()
+  readonly tags: Tag[] = new Array<Tag>(64).fill('')
+  tagCount = 0
+  readonly actions: Action[] = []
+  actionCount = 0
+  readonly effects: Effect[] = []
+  /** Learned MAC addresses that were this packet's source: it shows that they live. */
+  readonly sources: MacEntry[] = []
+  /** Devices on the path so far, and on all paths. */
+  devices = 0
+  steps = 0
+  /** Why the packet, or a copy of it, was last dropped. */
+  reason = ''
+  missing: Missing | undefined
+  /** A next hop that is known not to answer: using it is an error now, nothing to wait for. */
+  unreachable: Missing | undefined
+  /** The agent answers this packet itself. */
+  consumed = false
+  looped = false
+  /** The walk in words, while somebody traces. */
+  story: string[] | undefined
+  /** As the actions so far have left the packet. */
+  readonly #emitted = createKey()
+  readonly #saved: FlowKey[] = Array.from({ length: limits.devices + 1 }, createKey)
+  #rewritten = false
+  /** Whether a rewrite was emitted; before the first, packets leave as they came. */
+  #changed = false
+  #ethAction: Action | undefined
+
+  /** Begins anew with the packet of `key`. */
+  start(key: FlowKey): void {
+    for (let at = 0; at < keyWords; at++) {
+      const value = word(key, at)
+      this.key[at] = value
+      this.work[at] = value
+      this.mask[at] = 0
+    }
+    this.mask[0] = 0xffff_ffff
+    this.tagCount = 0
+    this.actionCount = 0
+    if (this.effects.length > 0) this.effects.length = 0
+    if (this.sources.length > 0) this.sources.length = 0
+    this.devices = 0
+    this.steps = 0
+    this.reason = ''
+    this.missing = undefined
+    this.unreachable = undefined
+    this.consumed = false
+    this.looped = false
+    this.#rewritten = false
+    this.#changed = false
+    this.#ethAction = undefined
+  }
+
+  get outcome(): OutcomeKind {
+    if (this.looped) return 'drop'
+    if (this.missing !== undefined) return 'park'
+    if (this.consumed) return 'consumed'
+    return this.actionCount > 0 ? 'forward' : 'drop'
+  }
+
+  tag(tag: Tag): void {
+    this.tags[this.tagCount++] = tag
+  }
+
+  /** Joins a whole field to the mask. */
+  see(name: FieldName): void {
+    const { word: at, shift, bits } = fields[name]
+    if (bits > 32) {
+      if (bits === 48) this.mask[at] = word(this.mask, at) | 0xffff
+      else this.mask[at] = 0xffff_ffff
+      for (let next = at + 1; next * 32 < at * 32 + bits; next++) this.mask[next] = 0xffff_ffff
+      return
+    }
+    const ones = bits === 32 ? 0xffff_ffff : (1 << bits) - 1
+    this.mask[at] = word(this.mask, at) | (ones << shift)
+  }
+
+  seeEthDst(): void {
+    this.mask[3] = 0xffff
+    this.mask[4] = 0xffff_ffff
+  }
+
+  seeEthSrc(): void {
+    this.mask[5] = 0xffff
+    this.mask[6] = 0xffff_ffff
+  }
+
+  /** Tag and innermost type: what the bytes above Ethernet are. */
+  seeEthType(): void {
+    this.mask[7] = 0xffff
+    this.mask[8] = 0xffff
+  }
+
+  seeIpSrc(bits: number): void {
+    if (bits > 0) this.mask[10] = word(this.mask, 10) | (0xffff_ffff << (32 - bits))
+  }
+
+  seeIpDst(bits: number): void {
+    if (bits > 0) this.mask[14] = word(this.mask, 14) | (0xffff_ffff << (32 - bits))
+  }
+
+  /** The same for all packets of a connection, either fragment of a datagram included. */
+  hash(): number {
+    this.seeIpSrc(32)
+    this.seeIpDst(32)
+    this.see('ipProto')
+    this.see('ipFrag')
+    const { work } = this
+    const protocol = word(work, 9) & 0xff
+    let ports = 0
+    if (word(work, 9) >>> 24 === 0 && (protocol === 6 || protocol === 17 || protocol === 132)) {
+      this.see('tpSrc')
+      this.see('tpDst')
+      ports = word(work, 18)
+    }
+    let mixed = Math.imul(word(work, 10) ^ Math.imul(word(work, 14), 0x85eb_ca6b), 0x9e37_79b1)
+    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ ports, 0xc2b2_ae35)
+    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ protocol, 0x27d4_eb2f)
+    return (mixed ^ (mixed >>> 16)) >>> 0
+  }
+
+  /** Writes both MAC addresses; `action` is the `setEth` that says so. */
+  rewriteEth(action: Extract<Action, { kind: 'setEth' }>, words: Uint32Array): void {
+    this.seeEthDst()
+    this.seeEthSrc()
+    this.work[3] = word(words, 0)
+    this.work[4] = word(words, 1)
+    this.work[5] = word(words, 2)
+    this.work[6] = word(words, 3)
+    this.#ethAction = action
+    this.#rewritten = true
+  }
+
+  rewriteTtl(ttl: number): void {
+    this.see('ipTtl')
+    this.work[9] = (word(this.work, 9) & 0xff00_ffff) | (ttl << 16)
+    this.#rewritten = true
+  }
+
+  stripVlan(): void {
+    this.work[7] = 0
+    this.#rewritten = true
+  }
+
+  /** Turns the ARP request in work into the reply that `mac` gives, and sends it back. */
+  rewriteToArpReply(mac: number): void {
+    for (const name of ['arpOp', 'ipSrc', 'ipDst', 'arpSha', 'arpTha'] as const) this.see(name)
+    this.seeEthDst()
+    this.seeEthSrc()
+    const { work } = this
+    const high = Math.floor(mac / 0x1_0000_0000)
+    const target = word(work, 14)
+    work[3] = word(work, 5)
+    work[4] = word(work, 6)
+    work[5] = high
+    work[6] = mac
+    work[15] = word(work, 11)
+    work[16] = word(work, 12)
+    work[14] = word(work, 10)
+    work[10] = target
+    work[11] = high
+    work[12] = mac
+    work[19] = (word(work, 19) & 0xffff) | (2 << 16)
+    this.#ethAction = undefined
+    this.#rewritten = true
+  }
+
+  /** Sends the packet, as it is in work, by a vport. */
+  output(action: Action): void {
+    if (this.#rewritten) this.#emitChanges()
+    this.actions[this.actionCount++] = action
+  }
+
+  /** The actions that turn the packet as received into the packet in work. */
+  changes(): Action[] {
+    const list: Action[] = []
+    pushDifferences(this.key, this.work, undefined, (action) => list.push(action))
+    return list
+  }
+
+  /** A copy of the packet is dropped here. */
+  drop(reason: string): undefined {
+    this.reason = reason
+    this.story?.push(`dropped: ${reason}`)
+    return undefined
+  }
+
+  /** Keeps the header while a copy of the packet goes another way. */
+  save(): void {
+    this.#saved[this.devices]?.set(this.work)
+  }
+
+  restore(devices: number): void {
+    const saved = this.#saved[devices]
+    if (saved !== undefined) this.work.set(saved)
+    this.devices = devices
+    this.#ethAction = undefined
+    this.#rewritten = true
+  }
+
+  #emitChanges(): void {
+    const from = this.#changed ? this.#emitted : this.key
+    pushDifferences(from, this.work, this.#ethAction, this.#push)
+    for (let at = 0; at < keyWords; at++) this.#emitted[at] = word(this.work, at)
+    this.#changed = true
+    this.#rewritten = false
+  }
+
+  readonly #push = (action: Action): void => {
+    this.actions[this.actionCount++] = action
+  }
+}
+
+/** The actions that turn header `from` into header `to`. */
+function pushDifferences(
+  from: FlowKey,
+  to: FlowKey,
+  ethAction: Action | undefined,
+  push: (action: Action) => void,
+): void {
+  if (from[7] !== to[7]) {
+    if (from[7] !== 0) push(popVlan)
+    if (to[7] !== 0) push({ kind: 'pushVlan', tci: word(to, 7) & 0xefff })
+  }
+  if (from[3] !== to[3] || from[4] !== to[4] || from[5] !== to[5] || from[6] !== to[6])
+    push(ethAction ?? { kind: 'setEth', dst: macAt(to, 3), src: macAt(to, 5) })
+  if (to[8] === ethertypeArp) {
+    if (differs(from, to, 10))
+      push({
+        kind: 'setArp',
+        op: word(to, 19) >>> 16,
+        sha: macAt(to, 11),
+        spa: word(to, 10),
+        tha: macAt(to, 15),
+        tpa: word(to, 14),
+      })
+    return
+  }
+  const ttl = (word(to, 9) >>> 16) & 0xff
+  if (((word(from, 9) >>> 16) & 0xff) !== ttl) push(ttlActions[ttl] ?? { kind: 'setTtl', ttl })
+}
+
+/** Whether any word from `at` on differs. */
+function differs(a: FlowKey, b: FlowKey, at: number): boolean {
+  for (let next = at; next < keyWords; next++) if (a[next] !== b[next]) return true
+  return false
+}
+
+function macAt(key: FlowKey, at: number): number {
+  return word(key, at) * 0x1_0000_0000 + word(key, at + 1)
+}

@@ -1,0 +1,50 @@
+/**
+ * Names of the facts that flows rest on. A flow carries the tag of every fact its simulation used;
+ * when a fact changes, the flows that carry its tag are removed.
+ */
+import { formatIp, formatMac } from '../packet/address.ts'
+
+export type Tag = string
+
+/** What a port is, belongs to and is bound to. */
+export function portTag(id: string): Tag {
+  return `port:${id}`
+}
+
+/** Which port, if any, a vport of the datapath stands for. */
+export function vportTag(vport: number): Tag {
+  return `vport:${vport}`
+}
+
+export function bridgeTag(id: string): Tag {
+  return `bridge:${id}`
+}
+
+/** Which ports a flood on the bridge reaches. */
+export function floodTag(bridge: string): Tag {
+  return `flood:${bridge}`
+}
+
+/** Behind which port of the bridge a MAC address is. */
+export function macTag(bridge: string, mac: number): Tag {
+  return `mac:${bridge}:${formatMac(mac)}`
+}
+
+/** Which MAC address an IPv4 address has on the bridge. */
+export function addressTag(bridge: string, address: number): Tag {
+  return `address:${bridge}:${formatIp(address)}`
+}
+
+export function routerTag(id: string): Tag {
+  return `router:${id}`
+}
+
+/** The routes of one destination prefix; prefix `none` stands for having no route at all. */
+export function routeTag(router: string, prefix: string): Tag {
+  return `route:${router}:${prefix}`
+}
+
+/** Which MAC address a next hop has on the link of a router's port. */
+export function neighborTag(port: string, address: number): Tag {
+  return `neighbor:${port}:${formatIp(address)}`
+}

@@ -1,0 +1,113 @@
+/** Tells in words what the simulator does with a packet and why, without doing it. */
+import type { Action } from '../packet/action.ts'
+import { extractKey } from '../packet/extract.ts'
+import { createKey, type FlowKey } from '../packet/flow-key.ts'
+import { formatActions, formatFlow, formatKey, parseKey, TextError } from '../packet/text.ts'
+import { simulateAgain } from './simulate.ts'
+import { type Effect, type OutcomeKind, Simulation } from './simulation.ts'
+import type { VirtualTopology } from './virtual-topology.ts'
+
+export interface TraceResult {
+  /** All of the below, for people. */
+  readonly text: string
+  readonly port: string
+  readonly packet: string
+  /** What each device decided, in order. */
+  readonly steps: readonly string[]
+  readonly outcome: OutcomeKind
+  /** Why it was dropped; empty when it was not. */
+  readonly reason: string
+  /** The flow that would be installed; undefined when none would. */
+  readonly flow: string | undefined
+  readonly actions: string
+}
+
+/** A trace was asked for that cannot be made; the message says what to change. */
+export class TraceError extends Error {
+  override readonly name = 'TraceError'
+  readonly code: 'NO_PORT' | 'NO_PACKET'
+
+  constructor(code: TraceError['code'], message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Walks a packet (a frame in hex, or a flow key in text) in by a port. @throws TraceError */
+export function tracePacket(topology: VirtualTopology, id: string, packet: string): TraceResult {
+  const port = topology.ports.get(id)
+  if (port === undefined)
+    throw new TraceError('NO_PORT', `no port ${id} here: midonet status lists the ports`)
+  const key = parsePacket(packet)
+  key[0] = port.vport
+  const sim = new Simulation()
+  sim.story = []
+  const outcome = simulateAgain(port, false, key, undefined, sim)
+  const actions: readonly Action[] = outcome === 'drop' ? [] : sim.actions.slice(0, sim.actionCount)
+  const makesFlow = outcome === 'forward' || outcome === 'drop'
+  const flow = makesFlow ? formatFlow({ key, mask: sim.mask }, actions) : undefined
+  const result = {
+    port: id,
+    packet: formatKey(key),
+    steps: [...sim.story, ...sim.effects.map(describeEffect)],
+    outcome,
+    reason: outcome === 'forward' ? '' : sim.reason,
+    flow,
+    actions: formatActions(actions),
+  }
+  return { text: formatTrace(result), ...result }
+}
+
+function parsePacket(text: string): FlowKey {
+  const hex = text.replaceAll(/[\s:]/g, '')
+  if (/^([0-9a-f]{2})+$/i.test(hex)) {
+    const key = createKey()
+    if (extractKey(Uint8Array.from(Buffer.from(hex, 'hex')), 0, key)) return key
+    throw new TraceError('NO_PACKET', 'a frame has 14 bytes at least')
+  }
+  try {
+    return parseKey(text).key
+  } catch (error) {
+    if (!(error instanceof TextError)) throw error
+    throw new TraceError('NO_PACKET', `neither a frame in hex nor a flow key: ${error.message}`, {
+      cause: error,
+    })
+  }
+}
+
+function formatTrace(result: Omit<TraceResult, 'text'>): string {
+  return [
+    `packet: ${result.packet}`,
+    ...result.steps.map((step) => `  ${step}`),
+    `outcome: ${describeOutcome(result)}`,
+    ...(result.flow === undefined ? [] : [`flow: ${result.flow}`]),
+  ].join('\n')
+}
+
+function describeOutcome({ outcome, reason, actions }: Omit<TraceResult, 'text'>): string {
+  switch (outcome) {
+    case 'forward':
+      return `forwarded: ${actions}`
+    case 'drop':
+      return `dropped: ${reason}`
+    case 'park':
+      return 'waits until the next hop answers ARP'
+    case 'consumed':
+      return `answered by the router: ${reason}`
+  }
+}
+
+function describeEffect(effect: Effect): string {
+  switch (effect.kind) {
+    case 'learnMac':
+      return `would learn: source is behind port ${effect.port.id}`
+    case 'learnAddress':
+      return `would learn: the address of the source on bridge ${effect.port.bridge.name}`
+    case 'learnNeighbor':
+      return `would learn: the neighbour on port ${effect.port.id}`
+    case 'echo':
+      return `would send: echo reply from port ${effect.port.id}`
+    case 'icmpError':
+      return `would send: ICMP type ${effect.type} code ${effect.code} from port ${effect.port.id}`
+  }
+}
