@@ -10,7 +10,8 @@
  * `pool`, `address`, `network` and `endpoint` are what Docker's side must remember.
  */
 import { z } from 'zod'
-import { parseCidr, parseIp, parseMac } from '../packet/address.ts'
+import { isGroupMac, parseCidr, parseIp, parseIpv6, parseMac } from '../packet/address.ts'
+import { parseCidr6 } from './address6.ts'
 
 /** Object ids: UUIDs of ours, Docker's ids, or derived ones such as `<pool>_<address>`. */
 export const idSchema = z
@@ -22,24 +23,24 @@ export const nameSchema = z
     /^[0-9A-Za-z][0-9A-Za-z_. -]{0,62}$/,
     'must be 1 to 63 letters, digits, spaces or _ . - and start with a letter or digit',
   )
-/** Lower case, colons. */
-export const macSchema = z
-  .string()
-  .refine((text) => parseMac(text) !== undefined && text === text.toLowerCase(), {
-    message: 'must be a MAC address in lower case such as 02:00:00:00:00:0a',
-  })
+/** Lower case, colons; of one station, not of a group. */
+export const macSchema = z.string().refine(isStationMac, {
+  message: 'must be the MAC address of one station, in lower case, such as 02:00:00:00:00:0a',
+})
 export const ipSchema = z.string().refine((text) => parseIp(text) !== undefined, {
   message: 'must be an IPv4 address such as 10.1.0.5',
 })
 /** IPv6 is carried by bridges; routers learn it later. Text as Docker gave it. */
-export const ip6Schema = z.string().regex(/^[0-9a-f:.]{2,45}$/i, 'must be an IPv6 address')
+export const ip6Schema = z.string().refine((text) => parseIpv6(text) !== undefined, {
+  message: 'must be an IPv6 address such as fd00::5',
+})
 /** An address with its prefix length; host bits may be set. */
 export const cidrSchema = z.string().refine((text) => parseCidr(text) !== undefined, {
   message: 'must be an IPv4 network such as 10.1.0.0/24',
 })
-export const cidr6Schema = z
-  .string()
-  .regex(/^[0-9a-f:.]{2,45}\/\d{1,3}$/i, 'must be an IPv6 network')
+export const cidr6Schema = z.string().refine((text) => parseCidr6(text) !== undefined, {
+  message: 'must be an IPv6 network such as fd00::/64',
+})
 /** A Linux interface name, IFNAMSIZ less the end of string. */
 export const interfaceSchema = z
   .string()
@@ -122,7 +123,9 @@ export const bindingSchema = z.strictObject({
 /** An IPAM pool. Its addresses are objects of their own, so that one is taken once. */
 export const poolSchema = z.strictObject({
   id: idSchema,
-  space: z.string().min(1).max(64),
+  space: z
+    .string()
+    .regex(/^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$/, 'must be 1 to 64 letters, digits or . _ -'),
   subnet: z.union([cidrSchema, cidr6Schema]),
   /** Addresses are handed out from here only; within the subnet. */
   range: z.union([cidrSchema, cidr6Schema]).optional(),
@@ -213,7 +216,9 @@ export const schemas = {
 } as const
 
 export type Kind = keyof typeof schemas
-export type ObjectOf<K extends Kind> = z.infer<(typeof schemas)[K]>
+/** What each kind's objects are. */
+export type Objects = { readonly [K in Kind]: z.infer<(typeof schemas)[K]> }
+export type ObjectOf<K extends Kind> = Objects[K]
 
 export type Host = ObjectOf<'host'>
 export type Bridge = ObjectOf<'bridge'>
@@ -231,3 +236,8 @@ export type Endpoint = ObjectOf<'endpoint'>
 export type Uplink = ObjectOf<'uplink'>
 
 export const kinds = Object.keys(schemas) as readonly Kind[]
+
+function isStationMac(text: string): boolean {
+  const mac = parseMac(text)
+  return mac !== undefined && mac !== 0 && !isGroupMac(mac) && text === text.toLowerCase()
+}

@@ -11,14 +11,14 @@ import type { Kind, ObjectOf } from './model.ts'
 export type Revision = number
 
 /** One object put or deleted (`value` undefined). `before` is what it replaced. */
-export type Change = {
-  [K in Kind]: {
-    readonly kind: K
+export type Change<K extends Kind = Kind> = {
+  [P in K]: {
+    readonly kind: P
     readonly id: string
-    readonly value: ObjectOf<K> | undefined
-    readonly before: ObjectOf<K> | undefined
+    readonly value: ObjectOf<P> | undefined
+    readonly before: ObjectOf<P> | undefined
   }
-}[Kind]
+}[K]
 
 /** All changes of one transaction. */
 export interface ChangeBatch {

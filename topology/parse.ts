@@ -1,0 +1,46 @@
+/** From any value to an object of the model: checked by its schema, copied and frozen. */
+import type { z } from 'zod'
+import { InvalidObjectError } from './error.ts'
+import { type Kind, type ObjectOf, schemas } from './model.ts'
+
+type Parsers = { readonly [K in Kind]: (value: unknown) => ObjectOf<K> }
+
+const parsers: Parsers = {
+  host: parser('host', schemas.host),
+  bridge: parser('bridge', schemas.bridge),
+  router: parser('router', schemas.router),
+  port: parser('port', schemas.port),
+  route: parser('route', schemas.route),
+  binding: parser('binding', schemas.binding),
+  pool: parser('pool', schemas.pool),
+  address: parser('address', schemas.address),
+  network: parser('network', schemas.network),
+  endpoint: parser('endpoint', schemas.endpoint),
+  uplink: parser('uplink', schemas.uplink),
+}
+
+/**
+ * A frozen copy of `value` as an object of `kind`.
+ * @throws InvalidObjectError that names the first field that does not fit.
+ */
+export function parseObject<K extends Kind>(kind: K, value: unknown): ObjectOf<K> {
+  return parsers[kind](value)
+}
+
+function parser<T>(kind: Kind, schema: z.ZodType<T>): (value: unknown) => T {
+  return (value) => {
+    const result = schema.safeParse(value)
+    if (result.success) return freezeDeep(result.data)
+    const [issue] = result.error.issues
+    const field = issue?.path.join('.') || 'object'
+    throw new InvalidObjectError(kind, field, issue?.message ?? 'does not fit', {
+      cause: result.error,
+    })
+  }
+}
+
+function freezeDeep<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value
+  for (const part of Object.values(value)) freezeDeep(part)
+  return Object.freeze(value)
+}
