@@ -127,7 +127,8 @@ class HostGateway implements Gateway {
   }
 
   settled(revision: Revision): Promise<void> {
-    const needed = Math.min(revision, this.#relevant)
+    // Nobody listens any more after close.
+    const needed = this.#closed ? revision : Math.min(revision, this.#relevant)
     if (this.#applied >= needed) return Promise.resolve()
     if (this.#closed) return Promise.reject(stopped())
     if (this.#waiting.size >= limits.waiting)

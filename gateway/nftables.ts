@@ -25,7 +25,7 @@ export function renderRuleset(state: DesiredState, closed: readonly string[]): s
       'type nat hook postrouting priority srcnat',
       state.uplinks.flatMap(masqueradeRules),
     ),
-  ].join('\n')
+  ].join('')
   const digest = createHash('sha256').update(chains).digest('hex').slice(0, 32)
   return `table inet midonet {\n\tcomment "${digest}"\n${chains}}\n`
 }
@@ -61,7 +61,7 @@ function forwardRules(closed: readonly string[]): readonly string[] {
     `iifname ${anyUplink} ct state established,related accept`,
     `oifname ${anyUplink} ct state established,related accept`,
     `oifname ${anyUplink} ct status dnat counter accept ${comment('published ports')}`,
-    `oifname ${anyUplink} counter drop ${comment('not published, or another router')}`,
+    `oifname ${anyUplink} counter drop ${comment('neither published nor asked for')}`,
     ...(closed.length === 0
       ? []
       : [
