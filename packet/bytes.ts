@@ -64,6 +64,12 @@ export class Reader {
     return this.#view.getUint16(at) * 0x1_0000_0000 + this.#view.getUint32(at + 2)
   }
 
+  /** An IPv6 address. */
+  u128(): bigint {
+    const at = this.#take(16)
+    return (this.#view.getBigUint64(at) << 64n) | this.#view.getBigUint64(at + 8)
+  }
+
   bytes(size: number): Uint8Array {
     const at = this.#take(size)
     return this.#bytes.subarray(at, at + size)
@@ -115,6 +121,12 @@ export class Writer {
   u48(value: number): void {
     this.u16(Math.floor(value / 0x1_0000_0000))
     this.u32(value >>> 0)
+  }
+
+  u128(value: bigint): void {
+    this.#view.setBigUint64(this.#at, value >> 64n)
+    this.#view.setBigUint64(this.#at + 8, value)
+    this.#at += 16
   }
 
   bytes(value: Uint8Array): void {

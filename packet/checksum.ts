@@ -30,17 +30,26 @@ export function checksum(bytes: Uint8Array, start = 0, end = bytes.length): numb
   return finishSum(addBytes(0, bytes, start, end))
 }
 
-/** The sum of the pseudo-header of TCP and UDP over IPv4. */
-export function sumPseudo(src: number, dst: number, proto: number, size: number): number {
-  return addU32(addU32(proto + size, src), dst)
+/** Addresses of an IP packet, both of one version: numbers are IPv4, bigints IPv6. */
+export type Addresses =
+  | { readonly src: number; readonly dst: number }
+  | { readonly src: bigint; readonly dst: bigint }
+
+/** The sum of the pseudo-header that TCP, UDP and ICMPv6 count in: RFC 793, RFC 8200 section 8.1. */
+export function sumPseudo({ src, dst }: Addresses, proto: number, size: number): number {
+  return addAddress(addAddress(addU32(proto, size), src), dst)
 }
 
-/** The sum of the pseudo-header over IPv6, RFC 8200 section 8.1. */
-export function sumPseudoV6(src: bigint, dst: bigint, proto: number, size: number): number {
-  let sum = proto + (size >>> 16) + (size & 0xffff)
-  for (const address of [src, dst])
-    for (let shift = 0n; shift < 128n; shift += 16n) sum += Number((address >> shift) & 0xffffn)
-  return sum
+function addAddress(sum: number, address: number | bigint): number {
+  if (typeof address === 'number') return addU32(sum, address)
+  let total = sum
+  for (let left = address; left > 0n; left >>= 16n) total += Number(left & 0xffffn)
+  return total
+}
+
+/** The checksum of what such a packet carries, pseudo-header counted in. */
+export function transportChecksum(addresses: Addresses, proto: number, bytes: Uint8Array): number {
+  return finishSum(addBytes(sumPseudo(addresses, proto, bytes.length), bytes, 0, bytes.length))
 }
 
 /** The checksum after one 16-bit word of what it covers has changed: RFC 1624, equation 3. */

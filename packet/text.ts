@@ -14,6 +14,7 @@
  */
 import type { Action } from './action.ts'
 import { etherTypeArp, etherTypeIpv4, etherTypeIpv6, protoTcp, vlanPresent } from './extract.ts'
+import { addBits, clearBits, onesOf, readBits } from './field-bits.ts'
 import {
   createKey,
   type Field,
@@ -26,17 +27,7 @@ import {
   writeField,
 } from './flow-key.ts'
 import { formatActions, parseActionsFrom } from './text-action.ts'
-import {
-  addBits,
-  clearBits,
-  type Group,
-  groups,
-  groupsOf,
-  onesOf,
-  readBits,
-  type TextField,
-  vlanGroup,
-} from './text-field.ts'
+import { type Group, groups, groupsOf, type TextField, vlanGroup } from './text-field.ts'
 import {
   formatMask,
   formatValue,
