@@ -1,5 +1,6 @@
 /** Gathers what `status.ts` shows; every part may still be missing while the agent starts. */
 import { hostname, release } from 'node:os'
+import { basename } from 'node:path'
 import type { DockerNetwork, DockerView } from '../driver/docker.ts'
 import type { Driver } from '../driver/driver.ts'
 import type { Gateway } from '../gateway/gateway.ts'
@@ -26,7 +27,7 @@ const dockerMs = 1_500
 
 export async function collectStatus(parts: Parts): Promise<Status> {
   const { store, settings } = parts
-  const [forwarding, seen] = await Promise.all([parts.forwarding?.status(), names(parts.docker)])
+  const [forwarding, seen] = await Promise.all([parts.forwarding?.status(), names(parts)])
   const problems: string[] = []
   if (store === undefined) problems.push('the agent is starting')
   if (forwarding !== undefined && !forwarding.running)
@@ -68,12 +69,13 @@ export async function collectStatus(parts: Parts): Promise<Status> {
   }
 }
 
-async function names(docker: DockerView): Promise<readonly DockerNetwork[] | undefined> {
+async function names({ docker, settings }: Parts): Promise<readonly DockerNetwork[] | undefined> {
+  const driver = basename(settings.pluginSocket, '.sock')
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), dockerMs)
   })
-  const answer = await Promise.race([docker.networks().catch(() => undefined), late])
+  const answer = await Promise.race([docker.networks(driver).catch(() => undefined), late])
   clearTimeout(timer)
   return answer
 }
