@@ -1,5 +1,6 @@
 /** From the setting `store` to an open store. */
 import { StoreError } from './error.ts'
+import { openLevelDbStore } from './leveldb.ts'
 import { openMemoryStore } from './memory.ts'
 import type { Store } from './store.ts'
 
@@ -7,6 +8,11 @@ import type { Store } from './store.ts'
 export async function openStore(url: string): Promise<Store> {
   const scheme = /^[a-z]+:/.exec(url)?.[0]
   switch (scheme) {
+    case 'leveldb:': {
+      const dir = url.slice(scheme.length)
+      if (dir !== '') return openLevelDbStore(dir)
+      throw new StoreError('UNSUPPORTED', `${url}: name the folder, as in leveldb:<folder>`)
+    }
     case 'memory:':
       return openMemoryStore()
     case 'etcd:':
