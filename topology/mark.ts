@@ -1,5 +1,6 @@
 /** The marks of an object: what it refers to and what it claims for itself. */
 
+import { canonicalAddress } from './block.ts'
 import type { BridgePort, Kind, RouterPort } from './model.ts'
 import type { Entry } from './objects.ts'
 
@@ -21,14 +22,9 @@ export function referenceMark(kind: Kind, id: string): string {
   return `reference ${kind}/${id}`
 }
 
-/** The mark of the station with `mac` on a bridge. */
-export function stationMacMark(bridge: string, mac: string): string {
-  return `station ${bridge} ${mac}`
-}
-
-/** The mark of the station with `address` on a bridge. */
-export function stationAddressMark(bridge: string, address: string): string {
-  return `station ${bridge} ${address}`
+/** The mark of the station with this MAC or address on a bridge. */
+export function stationMark(bridge: string, macOrAddress: string): string {
+  return `station ${bridge} ${macOrAddress}`
 }
 
 /** The mark of router ports with this MAC or address, on whatever link. */
@@ -129,28 +125,32 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
   }
 }
 
-function plainMarksOf({ kind, value }: Entry): readonly string[] {
-  if (kind === 'pool') return [spaceMark(value.space)]
-  if (kind !== 'port' || value.kind !== 'router') return []
-  return [value.mac, ...ownAddresses(value)].map(routerPortMark)
+/** The MACs and addresses of the stations behind a bridge port. */
+export function stationNamesOf({ stations }: BridgePort): readonly string[] {
+  return (stations ?? []).flatMap(({ mac, addresses, addresses6 }) => [
+    mac,
+    ...[...addresses, ...(addresses6 ?? [])].map(canonicalAddress),
+  ])
 }
 
 /** The router's own addresses on a port, without prefix lengths. */
-export function ownAddresses(port: RouterPort): readonly string[] {
-  return [...port.addresses, ...(port.addresses6 ?? [])].map((cidr) => cidr.replace(/\/.*$/, ''))
+export function ownAddressesOf({ addresses, addresses6 }: RouterPort): readonly string[] {
+  return [...addresses, ...(addresses6 ?? [])].map((cidr) =>
+    canonicalAddress(cidr.slice(0, cidr.indexOf('/'))),
+  )
 }
 
-function stationClaims({ bridge, stations }: BridgePort): readonly Claim[] {
-  return (stations ?? []).flatMap(({ mac, addresses, addresses6 }) => [
-    {
-      mark: stationMacMark(bridge, mac),
-      problem: `MAC address ${mac} is taken on bridge ${bridge}; choose another one`,
-    },
-    ...[...addresses, ...(addresses6 ?? [])].map((address) => ({
-      mark: stationAddressMark(bridge, address),
-      problem: `address ${address} is taken on bridge ${bridge}; choose another one`,
-    })),
-  ])
+function plainMarksOf({ kind, value }: Entry): readonly string[] {
+  if (kind === 'pool') return [spaceMark(value.space)]
+  if (kind !== 'port' || value.kind !== 'router') return []
+  return [value.mac, ...ownAddressesOf(value)].map(routerPortMark)
+}
+
+function stationClaims(port: BridgePort): readonly Claim[] {
+  return stationNamesOf(port).map((name) => ({
+    mark: stationMark(port.bridge, name),
+    problem: `${name} is taken on bridge ${port.bridge}; choose another one`,
+  }))
 }
 
 function optional(field: string, kind: Kind, id: string | undefined): readonly Reference[] {

@@ -1,6 +1,118 @@
+/** Rules about one object of the outcome and those it names. */
+import { contains, formatCidr, networkOf, parseCidr, parseIp } from '../packet/address.ts'
+import { TopologyError } from './error.ts'
+import { referenceMark } from './mark.ts'
+import type { Binding, Network, Route, RouterPort, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
+import { checkAddress, checkPool } from './pool-rule.ts'
+import { checkPort } from './port-rule.ts'
 import type { Change } from './store.ts'
-export function checkObject(_entry: Entry, _change: Change, _outcome: Indexed): void {}
-export function dependentsOf(_change: Change, _outcome: Indexed): readonly Entry[] {
+
+/** @throws TopologyError for the first rule that `entry` breaks. */
+export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
+  switch (kind) {
+    case 'host':
+    case 'bridge':
+    case 'router':
+    case 'endpoint':
+      return
+    case 'port':
+      checkPort(value, outcome)
+      break
+    case 'route':
+      checkRoute(value, outcome)
+      break
+    case 'binding':
+      checkBinding(value, outcome)
+      break
+    case 'pool':
+      checkPool(value)
+      break
+    case 'address':
+      checkAddress(value, outcome)
+      break
+    case 'network':
+      checkNetwork(value, outcome)
+      break
+    case 'uplink':
+      checkUplink(value, outcome)
+      break
+  }
+}
+
+/** Objects whose rules look at what `change` changed. */
+export function dependentsOf(change: Change, outcome: Indexed): Iterable<Entry> {
+  const { kind, id } = change
+  if (kind === 'port') return outcome.holders(referenceMark(kind, id))
+  if (kind === 'pool' && change.before?.subnet !== change.value?.subnet) {
+    return outcome.holders(referenceMark(kind, id))
+  }
   return []
+}
+
+function checkRoute(route: Route, outcome: Indexed): void {
+  for (const field of ['src', 'dst'] as const) {
+    const cidr = parseCidr(route[field])
+    if (cidr === undefined || cidr.address === networkOf(cidr)) continue
+    const network = formatCidr({ address: networkOf(cidr), prefixLength: cidr.prefixLength })
+    throw invalid(`route ${route.id}: ${field}: ${route[field]} has host bits; use ${network}`)
+  }
+  if (route.action === 'port') checkNextHop(route, outcome)
+  else if (route.port !== undefined || route.gateway !== undefined) {
+    const message = `route ${route.id}: action ${route.action} has no port and no gateway; leave them out`
+    throw invalid(message)
+  }
+}
+
+function checkNextHop({ id, router, port: portId, gateway }: Route, outcome: Indexed): void {
+  if (portId === undefined) {
+    throw invalid(`route ${id}: action port needs a port; name one of router ${router}`)
+  }
+  const port = routerPortOf(portId, router, outcome)
+  if (port === undefined) {
+    throw invalid(`route ${id}: port ${portId} is not of router ${router}; name one that is`)
+  }
+  if (gateway === undefined || isOnLink(port, gateway)) return
+  const networks = port.addresses.join(', ') || 'none'
+  throw invalid(
+    `route ${id}: gateway ${gateway} is in no network of port ${portId} (${networks}); name a neighbour on that link`,
+  )
+}
+
+/** A gateway is another station of one of the port's networks, or a static neighbour. */
+function isOnLink(port: RouterPort, gateway: string): boolean {
+  const address = parseIp(gateway)
+  if (port.neighbors?.some((neighbor) => neighbor.address === gateway)) return true
+  const cidrs = port.addresses.flatMap((text) => parseCidr(text) ?? [])
+  if (address === undefined || cidrs.some((cidr) => cidr.address === address)) return false
+  return cidrs.some((cidr) => contains(cidr, address))
+}
+
+function checkBinding({ id }: Binding, outcome: Indexed): void {
+  const peer = outcome.get('port', id)?.peer
+  if (peer === undefined) return
+  throw invalid(
+    `binding ${id}: port ${id} is linked to port ${peer}; unlink it or bind another port`,
+  )
+}
+
+function checkNetwork({ id, router, routerPort }: Network, outcome: Indexed): void {
+  if (routerPort === undefined) return
+  if (router !== undefined && routerPortOf(routerPort, router, outcome) !== undefined) return
+  const message = `network ${id}: routerPort ${routerPort} is not of the network's router; name one that is`
+  throw invalid(message)
+}
+
+function checkUplink({ id, router }: Uplink, outcome: Indexed): void {
+  if (routerPortOf(id, router, outcome) !== undefined) return
+  throw invalid(`uplink ${id}: port ${id} is not of router ${router}; name the router that has it`)
+}
+
+function routerPortOf(id: string, router: string, outcome: Indexed): RouterPort | undefined {
+  const port = outcome.get('port', id)
+  return port?.kind === 'router' && port.router === router ? port : undefined
+}
+
+function invalid(message: string): TopologyError {
+  return new TopologyError('INVALID', message)
 }

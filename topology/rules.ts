@@ -9,6 +9,7 @@ import { claimsOf, referenceMark, referencesOf } from './mark.ts'
 import type { Kind } from './model.ts'
 import { checkObject, dependentsOf } from './object-rule.ts'
 import type { Entry, Indexed } from './objects.ts'
+import { checkPoolOverlap } from './pool-rule.ts'
 import type { Change } from './store.ts'
 
 /** @throws TopologyError for the first rule that `outcome`, which has `changes` in it, breaks. */
@@ -23,8 +24,11 @@ export function checkRules(changes: readonly Change[], outcome: Indexed): void {
 function checkPut(entry: Entry, change: Change, outcome: Indexed): void {
   checkReferences(entry, outcome)
   checkClaims(entry, outcome)
-  checkObject(entry, change, outcome)
-  for (const dependent of dependentsOf(change, outcome)) checkObject(dependent, change, outcome)
+  checkObject(entry, outcome)
+  if (change.kind === 'pool' && change.value?.subnet !== change.before?.subnet) {
+    if (change.value !== undefined) checkPoolOverlap(change.value, outcome)
+  }
+  for (const dependent of dependentsOf(change, outcome)) checkObject(dependent, outcome)
 }
 
 function checkReferences(entry: Entry, outcome: Indexed): void {
