@@ -14,7 +14,7 @@ import { type DesiredState, desiredState } from './desired.ts'
 import { GatewayError } from './error.ts'
 import { kernelSettings, type Run, runCommand, type Settings } from './host.ts'
 import { ensureInterfaces, ensurePair, removeInterfaces } from './interface.ts'
-import { closeForward, openForward } from './iptables.ts'
+import { closeForward, enableForwarding, openForward } from './iptables.ts'
 import { Nftables, renderRuleset } from './nftables.ts'
 import { missingUplinks, needsPlan, planUplinks, toCidr } from './uplink.ts'
 
@@ -240,6 +240,8 @@ class HostGateway implements Gateway {
       this.#repaired('nftables: table inet midonet written again')
     if (!needed && this.#opened !== false) await closeForward(this.#run)
     if (needed && (checking || this.#opened !== true)) {
+      const enabled = await enableForwarding(this.#run, this.#settings)
+      if (enabled && checking) this.#repaired('net.ipv4.ip_forward set to 1')
       const added = await openForward(this.#run)
       if (added && checking) this.#repaired('iptables: rules that let uplinks through added')
     }

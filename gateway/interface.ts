@@ -19,7 +19,6 @@ export function ensureInterfaces(
     links.remove(name)
     changes.push(`${name}: removed, no router needs it`)
   }
-  if (state.uplinks.length > 0) changes.push(...ensureSetting(settings, 'net/ipv4/ip_forward', '1'))
   return changes
 }
 

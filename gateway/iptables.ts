@@ -2,8 +2,11 @@
  * Docker sets the policy of iptables' FORWARD chain to DROP and keeps the chain DOCKER-USER for
  * others' rules. Ours there let uplinks through; what may pass them is decided by our own table.
  */
+import createDebug from 'debug'
 import { GatewayError } from './error.ts'
-import type { Run } from './host.ts'
+import type { Run, Settings } from './host.ts'
+
+const log = createDebug('midonet:gateway')
 
 const chains = ['DOCKER-USER', 'FORWARD'] as const
 type Chain = (typeof chains)[number]
@@ -24,6 +27,19 @@ export function chainFor(listing: string): Chain | undefined {
   const lines = listing.split('\n')
   if (lines.includes('-N DOCKER-USER')) return 'DOCKER-USER'
   return lines.includes('-P FORWARD DROP') ? 'FORWARD' : undefined
+}
+
+/**
+ * Lets the kernel forward; says whether it had to. Whoever turns forwarding on closes it for all
+ * others, as Docker does, or this host would become a router for its neighbours.
+ */
+export async function enableForwarding(run: Run, settings: Settings): Promise<boolean> {
+  const path = 'net/ipv4/ip_forward'
+  if (settings.read(path) !== '0') return false
+  const { code } = await run('iptables', ['-w', '5', '-P', 'FORWARD', 'DROP'])
+  log('forwarding turned on, policy %s', code === 0 ? 'DROP' : 'unchanged')
+  settings.write(path, '1')
+  return true
 }
 
 /** Lets uplinks through where iptables would drop them; says whether it had to add a rule. */

@@ -99,6 +99,7 @@ export class FakeHost {
 
   #iptables(args: readonly string[]): CommandResult {
     const [, , verb, chain, ...rest] = args
+    if (verb === '-P') this.filter = this.filter.map((line) => line.replace('ACCEPT', 'DROP'))
     if (verb === '-I') this.rules.unshift(`-A ${chain} ${rest.slice(1).join(' ')}`)
     if (verb === '-D') {
       const gone = `-A ${chain} ${rest.join(' ')}`

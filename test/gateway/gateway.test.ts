@@ -94,6 +94,24 @@ test("Docker's DROP policy gets one pair of rules, taken away at the end", async
   t.deepEqual([host.rules, host.table, host.links.list()], [[], '', []])
 })
 
+test('a host that did not forward before does not become a router for others', async (t) => {
+  const host = new FakeHost()
+  const store = await openTopology((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
+  const gateway = start(t, store, host)
+  await gateway.settled(store.revision)
+  t.deepEqual(host.filter, ['-P FORWARD DROP'])
+  t.is(host.rules.length, 2)
+})
+
+test('a host that forwards keeps its policy', async (t) => {
+  const host = new FakeHost()
+  host.kernel.set('net/ipv4/ip_forward', '1')
+  const store = await openTopology((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
+  const gateway = start(t, store, host)
+  await gateway.settled(store.revision)
+  t.deepEqual([host.filter, host.rules], [['-P FORWARD ACCEPT'], []])
+})
+
 test('a second agent keeps what the first one made', async (t) => {
   const host = new FakeHost()
   const store = await openTopology((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))

@@ -67,6 +67,7 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /run/lock /var/lib/docker /var/lib/midonet
 mount --bind $dir/docker /var/lib/docker
 mount --bind $dir/midonet /var/lib/midonet
+echo 0 >/proc/sys/net/ipv4/ip_forward
 ip link set lo up
 ip netns add outside
 ip link add eth0 type veth peer name eth0 netns outside
