@@ -58,7 +58,7 @@ export class Answers {
     }
     const { type, code, source, port } = effect
     const received = packetAt(packet, effect.changes)
-    const frame = buildIcmpError(received, { type, code, src: source, srcMac: port.mac })
+    const frame = buildIcmpError(received, { type, code, srcIp: source, srcMac: port.mac })
     if (frame === undefined) return { kind: 'none' }
     this.#icmpErrors++
     return { kind: 'frame', frame }
@@ -69,7 +69,7 @@ export class Answers {
     const near = port.addresses.find((cidr) => contains(cidr, address)) ?? port.addresses[0]
     if (near === undefined) return undefined
     this.#arpRequests++
-    return buildArpRequest({ srcMac: port.mac, src: near.address, target: address })
+    return buildArpRequest({ sha: port.mac, spa: near.address, tpa: address })
   }
 
   #bucket(port: VirtualRouterPort, nowMs: number): Bucket {

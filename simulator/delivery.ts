@@ -89,10 +89,16 @@ export class Delivery {
   /** Takes a packet that no flow matched. */
   receive({ packet, key, offload, keyComplete }: Upcall): void {
     this.#packets++
-    if (packet.length < 14) return this.#countDrop('malformed frame')
+    if (packet.length < 14) {
+      this.#countDrop('malformed frame')
+      return
+    }
     const { topology, flows, sim, now } = this.#world
     const ready = keyComplete ? flows.recentActions(key) : undefined
-    if (ready !== undefined) return this.#execute(packet, offload, word(key, 0), ready)
+    if (ready !== undefined) {
+      this.#execute(packet, offload, word(key, 0), ready)
+      return
+    }
     const outcome = this.#simulate(() => simulate(topology, key, sim))
     const start = topology.portOf(word(key, 0))?.id
     const endsMs = now() + parkingLimits.waitMs
@@ -155,9 +161,11 @@ export class Delivery {
     const { sim } = this.#world
     switch (outcome) {
       case 'park':
-        return this.#park(sim.missing, hand)
+        this.#park(sim.missing, hand)
+        return
       case 'consumed':
-        return this.#answer(hand)
+        this.#answer(hand)
+        return
       case 'drop':
         this.#countDrop(sim.reason)
         if (hand.installable) this.#install(hand.key, [], Number.POSITIVE_INFINITY)
@@ -165,7 +173,7 @@ export class Delivery {
       case 'forward': {
         const actions = sim.actions.slice(0, sim.actionCount)
         if (hand.installable) this.#install(hand.key, actions, Number.POSITIVE_INFINITY)
-        return this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
+        this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
       }
     }
   }
@@ -242,7 +250,10 @@ export class Delivery {
     const { topology, sim } = this.#world
     const { key, generated } = parked
     const start = topology.ports.get(parked.start)
-    if (start === undefined) return this.#countDrop('port is gone')
+    if (start === undefined) {
+      this.#countDrop('port is gone')
+      return
+    }
     const outcome = this.#simulate(() => simulateAgain(start, generated, key, unreachable, sim))
     this.#settle(outcome, { ...parked, installable: !generated && unreachable === undefined })
   }

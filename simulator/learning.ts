@@ -82,9 +82,11 @@ export class Learning {
         return
       }
       case 'learnAddress':
-        return learnAddress(effect.port.bridge, effect.address, effect.mac, tags)
+        learnAddress(effect.port.bridge, effect.address, effect.mac, tags)
+        return
       case 'learnNeighbor':
-        return this.#learnNeighbor(effect.port, effect.address, effect.mac, nowMs, tags)
+        this.#learnNeighbor(effect.port, effect.address, effect.mac, nowMs, tags)
+        return
       case 'echo':
       case 'icmpError':
         return

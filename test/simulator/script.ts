@@ -1,0 +1,284 @@
+/**
+ * The language of the scripts in `scripts/`: topologies, packets and time in text.
+ *
+ *   bridge NAME [down]                         router NAME [down]
+ *   port ID on DEVICE [if=INTERFACE] [station=MAC/IP,IP] [mac=MAC] [address=CIDR,CIDR]
+ *                     [neighbor=IP/MAC] [down]
+ *   link PORT PORT                             route ID on ROUTER to=CIDR [from=CIDR] [via=IP]
+ *   bind PORT INTERFACE                                  [port=ID] [weight=N] [blackhole|reject]
+ *   remove KIND ID
+ *   send INTERFACE PACKET                      hit INTERFACE PACKET   (same, no detail)
+ *   wait SECONDS      flows      status NAME…  restart      trace PORT PACKET
+ *   lose INTERFACE    gain INTERFACE
+ *
+ * PACKET is `icmp A > B`, `udp A:PORT > B:PORT`, `tcp …`, `arp who-has A tell B`,
+ * `arp A is-at MAC to B`, `eth MAC > MAC`, or `key …` in Open vSwitch's notation; with options
+ * src= dst= (MAC addresses), ttl= frag= type= vlan= ethtype=. MAC addresses may be cut to `:0a` for
+ * 02:00:00:00:00:0a, and are found in the topology when they are left out.
+ */
+import { formatFlow, formatKey, parseKey } from '../../packet/text.ts'
+import type { Port } from '../../topology/model.ts'
+import { frameOf } from './frame.ts'
+import { host, keyOf, put, type World } from './world.ts'
+
+/** A script says something that its language does not have. */
+class ScriptError extends Error {
+  override readonly name = 'ScriptError'
+  readonly code = 'BAD_SCRIPT'
+}
+
+interface Words {
+  readonly plain: readonly string[]
+  readonly options: ReadonlyMap<string, string>
+}
+
+/** Runs one line; returns what it shows. */
+export function runLine(world: World, line: string): string[] {
+  const [verb = '', ...rest] = line.split(/\s+/)
+  const words = splitWords(rest)
+  const change = changes[verb]
+  if (change !== undefined) return observe(world, () => change(world, words))
+  const query = queries[verb]
+  if (query === undefined) throw new ScriptError(`no command ${verb}`)
+  return query(world, words, rest.slice(1).join(' '))
+}
+
+function splitWords(rest: readonly string[]): Words {
+  const isOption = (word: string) => /^[a-z]+=/.test(word)
+  const options = rest.filter(isOption).map((word) => {
+    const at = word.indexOf('=')
+    return [word.slice(0, at), word.slice(at + 1)] as const
+  })
+  return { plain: rest.filter((word) => !isOption(word)), options: new Map(options) }
+}
+
+type Command = (world: World, words: Words) => void
+
+const changes: Readonly<Record<string, Command>> = {
+  bridge: (world, { plain: [id = '', state] }) =>
+    world.put(put('bridge', { id, name: id, adminUp: state !== 'down' })),
+
+  router: (world, { plain: [id = '', state] }) =>
+    world.put(put('router', { id, name: id, adminUp: state !== 'down' })),
+
+  port(world, words) {
+    const { options } = words
+    const id = words.plain[0] ?? ''
+    world.put(put('port', readPort(world, words)))
+    const interfaceName = options.get('if')
+    if (interfaceName !== undefined)
+      world.put(put('binding', { id, host, interface: interfaceName }))
+  },
+
+  link(world, { plain: [a = '', b = ''] }) {
+    const [one, other] = [portOf(world, a), portOf(world, b)]
+    world.put(put('port', { ...one, peer: b }), put('port', { ...other, peer: a }))
+  },
+
+  bind: (world, { plain: [id = '', interfaceName = ''], options }) =>
+    world.put(put('binding', { id, host: options.get('host') ?? host, interface: interfaceName })),
+
+  route(world, { plain: [id = '', , router = '', action = 'port'], options }) {
+    const gateway = options.get('via')
+    const port = options.get('port')
+    if (action !== 'port' && action !== 'blackhole' && action !== 'reject')
+      throw new ScriptError(`no route action ${action}`)
+    world.put(
+      put('route', {
+        id,
+        router,
+        src: options.get('from') ?? '0.0.0.0/0',
+        dst: options.get('to') ?? '0.0.0.0/0',
+        action,
+        ...(port === undefined ? {} : { port }),
+        ...(gateway === undefined ? {} : { gateway }),
+        weight: Number(options.get('weight') ?? 100),
+      }),
+    )
+  },
+
+  remove(world, { plain: [kind, id = ''] }) {
+    if (kind !== 'port' && kind !== 'route' && kind !== 'binding' && kind !== 'bridge')
+      throw new ScriptError(`no removing of ${kind}`)
+    world.remove(kind, id)
+  },
+
+  restart: (world) => world.restart(),
+  lose: (world, { plain: [name = ''] }) => world.datapath.loseInterface(name),
+  gain: (world, { plain: [name = ''] }) => world.datapath.gainInterface(name),
+}
+
+const queries: Readonly<Record<string, (world: World, words: Words, packet: string) => string[]>> =
+  {
+    send: (world, { plain: [name = ''] }, packet) =>
+      observe(world, () => world.send(name, readPacket(world, name, packet))),
+
+    hit(world, { plain: [name = ''] }, packet) {
+      const sent = world.send(name, readPacket(world, name, packet))
+      return [`out: ${sent.map(({ interface: out }) => out).join(' ') || 'nowhere'}`]
+    },
+
+    wait: (world, { plain: [seconds = ''] }) =>
+      observe(world, () => world.wait(Number(seconds) * 1000)),
+
+    flows: (world) => showFlows(world),
+
+    status(world, { plain }) {
+      const status: Readonly<Record<string, unknown>> = { ...world.forwarder.status() }
+      return plain.map((name) => `${name}: ${JSON.stringify(status[name])}`)
+    },
+
+    trace(world, { plain: [port = ''] }, packet) {
+      const name = world.topology.get('binding', port)?.interface ?? ''
+      const text = packet.startsWith('key ')
+        ? packet.slice(4)
+        : formatKey(keyOf(readPacket(world, name, packet)))
+      return world.forwarder.trace(port, text.replace(/^in_port\(0\),/, '')).text.split('\n')
+    },
+  }
+
+function readPort(world: World, { plain, options }: Words): Port {
+  const [id = '', , device = '', state] = plain
+  const adminUp = state !== 'down'
+  const peer = world.topology.get('port', id)?.peer
+  const common = { id, adminUp, ...(peer === undefined ? {} : { peer }) }
+  if (world.topology.get('router', device) === undefined) {
+    const stations = options.get('station')?.split(';').map(readStation)
+    return { ...common, kind: 'bridge', bridge: device, ...(stations && { stations }) }
+  }
+  const neighbors = options
+    .get('neighbor')
+    ?.split(',')
+    .map((text) => {
+      const [address = '', mac = ''] = text.split('/')
+      return { address, mac: fullMac(mac) }
+    })
+  return {
+    ...common,
+    kind: 'router',
+    router: device,
+    mac: fullMac(options.get('mac') ?? ''),
+    addresses: options.get('address')?.split(',') ?? [],
+    ...(neighbors && { neighbors }),
+  }
+}
+
+function readStation(text: string) {
+  const [mac = '', addresses = ''] = text.split('/')
+  return { mac: fullMac(mac), addresses: addresses === '' ? [] : addresses.split(',') }
+}
+
+function fullMac(text: string): string {
+  return text.startsWith(':') ? `02:00:00:00:00${text}` : text
+}
+
+function portOf(world: World, id: string): Port {
+  const port = world.topology.get('port', id)
+  if (port === undefined) throw new ScriptError(`no port ${id}`)
+  return port
+}
+
+/** What a change or a packet brings about: frames, flows, drops, waiting packets. */
+function observe(world: World, act: () => unknown): string[] {
+  const flowsBefore = new Set(showFlows(world))
+  const before = world.forwarder.status()
+  const result = act()
+  const sent = [...(Array.isArray(result) ? result : []), ...world.takeSent()]
+  const flows = showFlows(world)
+  const after = world.forwarder.status()
+  const dropped = Object.entries(after.drops).filter(([why, n]) => n !== (before.drops[why] ?? 0))
+  return [
+    ...[...flowsBefore].filter((flow) => !flows.includes(flow)).map((flow) => `gone: ${flow}`),
+    ...flows.filter((flow) => !flowsBefore.has(flow)).map((flow) => `flow: ${flow}`),
+    ...sent.map(({ interface: out, frame }) => `out ${out}: ${showFrame(frame)}`),
+    ...dropped.map(([why]) => `dropped: ${why}`),
+    ...(after.parked === before.parked ? [] : [`waiting: ${after.parked}`]),
+    ...(after.learned === before.learned ? [] : [`learned: ${after.learned}`]),
+  ]
+}
+
+function showFlows(world: World): string[] {
+  const names = new Map(world.datapath.ports().map(({ number, name }) => [`${number}`, name]))
+  return [...world.datapath.flows()].map(({ key, mask, actions }) =>
+    formatFlow({ key, mask }, actions ?? [])
+      .replace(/in_port\((\d+)\)/, (_, number: string) => `in_port(${names.get(number) ?? number})`)
+      .replace(/(?<=[:,])(\d+)(?=,|$)/g, (number) => names.get(number) ?? number),
+  )
+}
+
+function showFrame(frame: Uint8Array): string {
+  return formatKey(keyOf(frame)).replace(/^in_port\(0\),/, '')
+}
+
+/** A frame that comes in on an interface. */
+function readPacket(world: World, interfaceName: string, text: string): Uint8Array {
+  const { plain, options } = splitWords(text.split(/\s+/))
+  if (plain[0] === 'key') return frameOf(parseKey(text.slice(4)).key)
+  if (plain[0] === 'hex') return Uint8Array.from(Buffer.from(plain[1] ?? '', 'hex'))
+  const vlan = options.has('vlan') ? `,vlan(vid=${options.get('vlan')},pcp=0)` : ''
+  const { src, dst, rest } = readBody(plain, options)
+  const srcMac = options.get('src') ?? macFor(world, interfaceName, src) ?? ':99'
+  const dstMac =
+    options.get('dst') ?? macFor(world, interfaceName, dst) ?? gatewayMac(world, interfaceName)
+  const eth = `eth(src=${fullMac(srcMac)},dst=${fullMac(dstMac)})`
+  return frameOf(parseKey(`${eth}${vlan},${rest.replace('SHA', fullMac(srcMac))}`).key)
+}
+
+interface Body {
+  readonly src: string
+  readonly dst: string
+  readonly rest: string
+}
+
+function readBody(plain: readonly string[], options: Words['options']): Body {
+  const [kind, a = '', verb, b = '', , c = ''] = plain
+  if (kind === 'eth')
+    return { src: a, dst: b, rest: `eth_type(${options.get('ethtype') ?? '0x86dd'})` }
+  if (kind === 'arp') {
+    const isAsking = a === 'who-has'
+    const [spa, tpa, op] = isAsking ? [plain[4] ?? '', verb ?? '', 1] : [a, c, 2]
+    const sha = isAsking ? 'SHA' : fullMac(b)
+    const rest = `eth_type(0x0806),arp(sip=${spa},tip=${tpa},op=${op},sha=${sha},tha=00:00:00:00:00:00)`
+    return { src: isAsking ? spa : b, dst: isAsking ? 'ff:ff:ff:ff:ff:ff' : tpa, rest }
+  }
+  const proto = { icmp: 1, tcp: 6, udp: 17 }[kind ?? ''] ?? Number(kind)
+  const [src = '', srcPort = 0] = a.split(':')
+  const [dst = '', dstPort = 0] = b.split(':')
+  const frag = options.get('frag') ?? 'no'
+  const icmp = `,icmp(type=${options.get('type') ?? 8},code=0)`
+  const ports = proto === 6 || proto === 17 ? `,${kind}(src=${srcPort},dst=${dstPort})` : ''
+  const l4 = frag === 'later' ? '' : proto === 1 ? icmp : ports
+  const ttl = options.get('ttl') ?? '64'
+  const ip = `ipv4(src=${src},dst=${dst},proto=${proto},tos=0,ttl=${ttl},frag=${frag})`
+  return { src, dst, rest: `eth_type(0x0800),${ip}${l4}` }
+}
+
+/** The MAC address of an IPv4 address on the network of an interface. */
+function macFor(world: World, interfaceName: string, text: string): string | undefined {
+  if (text.includes(':')) return text
+  const ports = world.topology.list('port')
+  const bound = world.topology.list('binding').find((one) => one.interface === interfaceName)
+  const ingress = ports.find(({ id }) => id === bound?.id)
+  if (ingress?.kind === 'router')
+    return ingress.neighbors?.find(({ address }) => address === text)?.mac
+  for (const port of ports) {
+    if (port.kind !== 'bridge' || port.bridge !== ingress?.bridge) continue
+    const station = port.stations?.find(({ addresses }) => addresses.includes(text))
+    if (station !== undefined) return station.mac
+    const peer = ports.find(({ id }) => id === port.peer)
+    if (peer?.kind === 'router' && peer.addresses.some((cidr) => cidr.split('/')[0] === text))
+      return peer.mac
+  }
+  return undefined
+}
+
+function gatewayMac(world: World, interfaceName: string): string {
+  const ports = world.topology.list('port')
+  const bound = world.topology.list('binding').find((one) => one.interface === interfaceName)
+  const ingress = ports.find(({ id }) => id === bound?.id)
+  if (ingress?.kind === 'router') return ingress.mac
+  const uplinks = ports.filter((port) => port.kind === 'bridge' && port.bridge === ingress?.bridge)
+  const gateways = uplinks.map(({ peer }) => ports.find(({ id }) => id === peer))
+  const gateway = gateways.find((port) => port?.kind === 'router')
+  return gateway?.kind === 'router' ? gateway.mac : ':fe'
+}
