@@ -1,5 +1,5 @@
-/** IPv6 networks, as numbers in memory and as canonical text (RFC 5952) at the rim. */
-import { formatIpv6, parseIpv6 } from '../packet/address.ts'
+/** IPv6 networks: numbers in memory, text at the rim. */
+import { parseIpv6 } from '../packet/address.ts'
 
 /** An IPv6 network: `address` has its host bits as given. */
 export interface Cidr6 {
@@ -14,9 +14,4 @@ export function parseCidr6(text: string): Cidr6 | undefined {
   const prefixLength = Number(match?.[2])
   if (address === undefined || prefixLength > 128) return undefined
   return { address, prefixLength }
-}
-
-/** The canonical text of an IPv6 network. */
-export function formatCidr6({ address, prefixLength }: Cidr6): string {
-  return `${formatIpv6(address)}/${prefixLength}`
 }

@@ -1,4 +1,4 @@
-/** An object does not fit its schema. `field` is the path within the object, such as `addresses.0`. */
+/** An object does not fit its schema. `field` is the path within it, such as `addresses.0`. */
 export class InvalidObjectError extends Error {
   override readonly name = 'InvalidObjectError'
   readonly code = 'INVALID_OBJECT'
@@ -10,7 +10,7 @@ export class InvalidObjectError extends Error {
   }
 }
 
-/** A transaction would break a rule of the topology. `code` names the rule, the message says what to do. */
+/** A transaction would break a rule of the topology; the message says what to do. */
 export class TopologyError extends Error {
   override readonly name = 'TopologyError'
   readonly code: 'MISSING_REFERENCE' | 'IN_USE' | 'CONFLICT' | 'INVALID'
@@ -21,7 +21,7 @@ export class TopologyError extends Error {
   }
 }
 
-/** The store cannot be opened, read or written. Codes are the engine's own, such as `LOCKED` or `CORRUPT`. */
+/** The store cannot be opened, read or written. `code` is such as `LOCKED` or `CORRUPT`. */
 export class StoreError extends Error {
   override readonly name = 'StoreError'
   readonly code: string

@@ -107,7 +107,9 @@ function openError(dir: string, error: unknown): StoreError {
 }
 
 function corrupt(dir: string, what: string, cause?: unknown): StoreError {
-  const message = `the store ${dir} is damaged: ${what}; restore the folder from a backup, or move it away to start empty`
+  const message =
+    `the store ${dir} is damaged: ${what}; ` +
+    'restore the folder from a backup, or move it away to start empty'
   return new StoreError('CORRUPT', message, { cause })
 }
 
@@ -139,7 +141,7 @@ function checkFormat(dir: string, meta: ReadonlyMap<string, string>): void {
   if (Number.isSafeInteger(version) && version > format) {
     throw new StoreError(
       'FORMAT',
-      `the store ${dir} has format ${version}, this version reads ${format}; start the newer version`,
+      `the store ${dir} has format ${version}, this version reads ${format}; use a newer one`,
     )
   }
   if (version !== format) throw corrupt(dir, `${formatKey} is no format`)

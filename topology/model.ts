@@ -87,7 +87,7 @@ export const routerPortSchema = z.strictObject({
   adminUp: z.boolean(),
   peer: idSchema.optional(),
   mac: macSchema,
-  /** The router's own addresses on this link. Each gives a LOCAL /32 route and a connected route. */
+  /** The router's own on this link. Each gives a LOCAL /32 route and a connected route. */
   addresses: z.array(cidrSchema).max(64),
   addresses6: z.array(cidr6Schema).max(64).optional(),
   /** Static neighbours on this link: never asked for by ARP. */
@@ -99,7 +99,10 @@ export const routerPortSchema = z.strictObject({
 
 export const portSchema = z.discriminatedUnion('kind', [bridgePortSchema, routerPortSchema])
 
-/** What a router does with a packet whose longest matching prefix this is; lower weight wins, equals share (ECMP). */
+/**
+ * What a router does with a packet whose longest matching prefix this is; lower weight wins, equals
+ * share (ECMP).
+ */
 export const routeSchema = z.strictObject({
   id: idSchema,
   router: idSchema,
@@ -113,7 +116,7 @@ export const routeSchema = z.strictObject({
   weight: z.int().min(0).max(0xffff_ffff),
 })
 
-/** Exterior port `id` is interface `interface` of host `host`. The id is the port's: one binding a port. */
+/** Exterior port `id` is interface `interface` of host `host`: one binding a port. */
 export const bindingSchema = z.strictObject({
   id: idSchema,
   host: idSchema,
@@ -131,7 +134,7 @@ export const poolSchema = z.strictObject({
   range: z.union([cidrSchema, cidr6Schema]).optional(),
   /** Docker asks for a pool once per network; it is gone when as many releases came. */
   references: z.int().min(1),
-  /** Where the search for a free address goes on: released addresses are not given again at once. */
+  /** Where the search for a free address goes on: a released one is not given again at once. */
   next: z.string().optional(),
 })
 
@@ -188,7 +191,7 @@ export const endpointSchema = z.strictObject({
   publications: z.array(publicationSchema).max(4096),
 })
 
-/** The way out of a router on one host: a router port bound to one end of a veth pair, the other end the host's. */
+/** The way out of a router on one host: a router port bound to a veth, whose other end is the host's. */
 export const uplinkSchema = z.strictObject({
   /** The router port's id. */
   id: idSchema,

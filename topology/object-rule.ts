@@ -59,7 +59,7 @@ function checkRoute(route: Route, outcome: Indexed): void {
   }
   if (route.action === 'port') checkNextHop(route, outcome)
   else if (route.port !== undefined || route.gateway !== undefined) {
-    const message = `route ${route.id}: action ${route.action} has no port and no gateway; leave them out`
+    const message = `route ${route.id}: ${route.action} takes no port or gateway; leave them out`
     throw invalid(message)
   }
 }
@@ -75,7 +75,7 @@ function checkNextHop({ id, router, port: portId, gateway }: Route, outcome: Ind
   if (gateway === undefined || isOnLink(port, gateway)) return
   const networks = port.addresses.join(', ') || 'none'
   throw invalid(
-    `route ${id}: gateway ${gateway} is in no network of port ${portId} (${networks}); name a neighbour on that link`,
+    `route ${id}: gateway ${gateway} is not on port ${portId} (${networks}); name a neighbour`,
   )
 }
 
@@ -91,15 +91,13 @@ function isOnLink(port: RouterPort, gateway: string): boolean {
 function checkBinding({ id }: Binding, outcome: Indexed): void {
   const peer = outcome.get('port', id)?.peer
   if (peer === undefined) return
-  throw invalid(
-    `binding ${id}: port ${id} is linked to port ${peer}; unlink it or bind another port`,
-  )
+  throw invalid(`binding ${id}: the port is linked to port ${peer}; unlink it first`)
 }
 
 function checkNetwork({ id, router, routerPort }: Network, outcome: Indexed): void {
   if (routerPort === undefined) return
   if (router !== undefined && routerPortOf(routerPort, router, outcome) !== undefined) return
-  const message = `network ${id}: routerPort ${routerPort} is not of the network's router; name one that is`
+  const message = `network ${id}: routerPort ${routerPort} is not of its router; name one that is`
   throw invalid(message)
 }
 

@@ -13,7 +13,7 @@ export type Entry<K extends Kind = Kind> = {
   [P in K]: { readonly kind: P; readonly id: string; readonly value: ObjectOf<P> }
 }[K]
 
-/** A reader that also finds objects by mark: the objects that stand, or would after a transaction. */
+/** A reader that also finds objects by mark: those that stand, or would after a transaction. */
 export interface Indexed extends Reader {
   holders(mark: string): Iterable<Entry>
 }

@@ -1,4 +1,4 @@
-/** Writes over objects that stand: a transaction in the making, or several that wait for the disk. */
+/** Writes over objects that stand: one transaction, or several that wait for the disk. */
 import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import type { Kind, ObjectOf } from './model.ts'

@@ -66,6 +66,6 @@ export function checkAddress({ id, pool: poolId, address }: Address, outcome: In
   if (address === canonicalAddress(address) && id === addressId(poolId, address)) return
   throw new TopologyError(
     'INVALID',
-    `address ${id}: write it as ${canonicalAddress(address)} with the id ${addressId(poolId, address)}`,
+    `address ${id}: write ${canonicalAddress(address)}, id ${addressId(poolId, address)}`,
   )
 }

@@ -43,7 +43,7 @@ function checkPeer(port: Port, outcome: Indexed): void {
   const peer = outcome.get('port', port.peer)
   if (peer === undefined) return
   if (peer.peer !== port.id) {
-    const message = `port ${port.id}: peer: port ${peer.id} does not name it; link both in one transaction`
+    const message = `port ${port.id}: peer: port ${peer.id} does not name it; link both at once`
     throw invalid(message)
   }
   if (outcome.get('binding', port.id) !== undefined) {
@@ -51,9 +51,7 @@ function checkPeer(port: Port, outcome: Indexed): void {
     throw invalid(message)
   }
   if (port.kind !== 'bridge' || peer.kind !== 'bridge' || port.bridge !== peer.bridge) return
-  throw invalid(
-    `port ${port.id}: peer: port ${peer.id} is of the same bridge ${port.bridge}, a loop; link another device`,
-  )
+  throw invalid(`port ${port.id}: peer: port ${peer.id} is of the same bridge; link another device`)
 }
 
 function checkStations(port: BridgePort): void {
@@ -70,7 +68,7 @@ function checkStationsAreNoRouter(port: BridgePort, outcome: Indexed): void {
   for (const name of stationNamesOf(port)) {
     for (const { kind, id, value } of outcome.holders(routerPortMark(name))) {
       if (kind !== 'port' || bridgeBehind(value, outcome) !== port.bridge) continue
-      const message = `port ${port.id}: stations: ${name} is router port ${id}'s; choose another one`
+      const message = `port ${port.id}: ${name} is router port ${id}'s; choose another one`
       throw new TopologyError('CONFLICT', message)
     }
   }
@@ -81,7 +79,7 @@ function checkRouterIsNoStation(port: RouterPort, outcome: Indexed): void {
   if (bridge === undefined) return
   for (const name of [port.mac, ...ownAddressesOf(port)]) {
     for (const { id } of outcome.holders(stationMark(bridge, name))) {
-      const message = `port ${port.id}: ${name} is taken on bridge ${bridge} by port ${id}; choose another one`
+      const message = `port ${port.id}: port ${id} of bridge ${bridge} has ${name}; choose another`
       throw new TopologyError('CONFLICT', message)
     }
   }
@@ -92,7 +90,7 @@ function bridgeBehind({ peer }: Port, outcome: Indexed): string | undefined {
   return other?.kind === 'bridge' ? other.bridge : undefined
 }
 
-/** On a link of more than two addresses the first and last one are no host's (RFC 1812 section 4.2.2.11). */
+/** The first and last address of a network are no host's (RFC 1812 section 4.2.2.11), save on /31. */
 function checkAddresses(port: RouterPort): void {
   for (const [index, cidr] of cidrsOf(port).entries()) {
     if (cidr.prefixLength >= 31) continue
@@ -101,7 +99,7 @@ function checkAddresses(port: RouterPort): void {
     const what = isNetwork ? 'the network itself' : 'its broadcast address'
     const example = `${formatIp(networkOf(cidr) + 1)}/${cidr.prefixLength}`
     throw invalid(
-      `port ${port.id}: addresses.${index}: ${port.addresses[index]} is ${what}; choose a host's address such as ${example}`,
+      `port ${port.id}: addresses.${index}: that is ${what}; choose a host's such as ${example}`,
     )
   }
 }
@@ -116,7 +114,9 @@ function checkNoOverlap(port: RouterPort, outcome: Indexed): void {
       if (!cidrs.some((cidr) => overlaps(cidr, other))) continue
       throw new TopologyError(
         'CONFLICT',
-        `port ${port.id}: addresses: ${port.addresses.join(', ')} overlaps with ${formatCidr(other)} of port ${id} on router ${port.router}; choose another network or another router`,
+        `port ${port.id}: addresses: ${port.addresses.join(', ')} overlaps with ` +
+          `${formatCidr(other)} of port ${id} on router ${port.router}; ` +
+          'choose another network or another router',
       )
     }
   }

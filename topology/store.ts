@@ -35,7 +35,7 @@ export interface Reader {
 
 /** A transaction in the making. Everything read must still stand when it commits. */
 export interface Draft extends Reader {
-  /** @throws InvalidObjectError when the value does not fit its schema; the message names the field. */
+  /** @throws InvalidObjectError that names the field, when the value does not fit its schema. */
   put<K extends Kind>(kind: K, value: ObjectOf<K>): void
   /** Deleting what is not there is no error. */
   delete(kind: Kind, id: string): void
