@@ -209,13 +209,13 @@ export class Delivery {
     let isRefused = false
     for (const effect of sim.effects) {
       if (effect.kind !== 'echo' && effect.kind !== 'icmpError') continue
+      if (effect.kind === 'icmpError') this.#countDrop(effect.reason)
       const answer = this.#answers.answer(effect, hand.packet, now())
       if (answer.kind === 'refused') isRefused = true
       if (answer.kind !== 'frame') continue
       const { frame } = answer
       this.#enqueue(() => this.#sendFrom(effect.port.id, frame))
     }
-    if (sim.reason !== '') this.#countDrop(sim.reason)
     // A storm of packets that get no answer is the kernel's to drop for a while.
     if (isRefused && hand.installable) this.#install(hand.key, actions, now() + limits.refusedMs)
     if (actions.length > 0) this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)

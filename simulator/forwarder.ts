@@ -157,7 +157,7 @@ export class Forwarder {
       misses,
       ports: this.#vports.status(),
       pendingPorts: this.#vports.pending,
-      learned: this.#learning.size,
+      learned: this.topology.countLearned(),
       ...this.#delivery.counters,
       ...this.#flows.counters,
     }

@@ -102,10 +102,7 @@ function simulateArp(sim: Simulation, ingress: VirtualRouterPort): VirtualRouter
   const isNear = sharesLink(ingress, sender)
   if (isNear) noteNeighbor(sim, ingress, isOurs)
   if (!isOurs) return sim.drop('ARP is not for this router')
-  if (op === arpOps.reply) {
-    sim.consumed = true
-    return sim.drop('ARP reply is taken')
-  }
+  if (op === arpOps.reply) return sim.consume('ARP reply is taken')
   // Address 0.0.0.0 asks whether an address is free (RFC 5227).
   if (op !== arpOps.request || !(isNear || sender === 0))
     return sim.drop('ARP sender is outside the link')
@@ -215,11 +212,8 @@ function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   sim.see('tpSrc')
   sim.see('tpDst')
   if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
-  sim.consumed = true
   sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes() })
-  sim.story?.push(`router ${ingress.router.name}: answers the echo request`)
-  sim.reason = 'echo request is answered'
-  return undefined
+  return sim.consume('echo request is answered')
 }
 
 function prohibit(sim: Simulation, ingress: VirtualRouterPort, reason: string): undefined {
@@ -254,6 +248,7 @@ function icmpError(
     type,
     code,
     source,
+    reason,
   })
   return sim.drop(reason)
 }

@@ -55,6 +55,8 @@ export type Effect =
       readonly type: number
       readonly code: number
       readonly source: number
+      /** Why the packet was dropped. */
+      readonly reason: string
     }
 
 /** The fact a parked packet waits for: the MAC address of a next hop. */
@@ -271,6 +273,14 @@ export class Simulation {
   drop(reason: string): undefined {
     this.reason = reason
     this.story?.push(`dropped: ${reason}`)
+    return undefined
+  }
+
+  /** The agent takes the packet itself. */
+  consume(what: string): undefined {
+    this.consumed = true
+    this.reason = what
+    this.story?.push(what)
     return undefined
   }
 

@@ -93,7 +93,7 @@ function describeOutcome({ outcome, reason, actions }: Omit<TraceResult, 'text'>
     case 'park':
       return 'waits until the next hop answers ARP'
     case 'consumed':
-      return `answered by the router: ${reason}`
+      return `taken by the router: ${reason}`
   }
 }
 

@@ -56,6 +56,14 @@ export class VirtualTopology {
     return this.#byVport.get(vport)
   }
 
+  /** Facts that packets taught: MAC addresses of bridges, neighbours of router ports. */
+  countLearned(): number {
+    let count = 0
+    for (const bridge of this.bridges.values()) count += bridge.learnedMacs
+    for (const port of this.ports.values()) if (port.kind === 'router') count += port.learned.size
+    return count
+  }
+
   apply(batch: ChangeBatch): TopologyChange {
     const { changes } = batch
     const bindings: string[] = []

@@ -198,11 +198,11 @@ function observe(world: World, act: () => unknown): string[] {
 }
 
 function showFlows(world: World): string[] {
-  const names = new Map(world.datapath.ports().map(({ number, name }) => [`${number}`, name]))
+  const name = (text: string) => world.nameOf(Number(text))
   return [...world.datapath.flows()].map(({ key, mask, actions }) =>
     formatFlow({ key, mask }, actions ?? [])
-      .replace(/in_port\((\d+)\)/, (_, number: string) => `in_port(${names.get(number) ?? number})`)
-      .replace(/(?<=[:,])(\d+)(?=,|$)/g, (number) => names.get(number) ?? number),
+      .replace(/in_port\((\d+)\)/, (_, vport: string) => `in_port(${name(vport)})`)
+      .replace(/(?<=[:,])(\d+)(?=,|$)/g, name),
   )
 }
 

@@ -80,6 +80,7 @@ export class World {
   readonly datapath: MemoryDatapath
   forwarder: Forwarder
   readonly #flowLimit: number | undefined
+  readonly #names = new Map<number, string>()
 
   constructor(options: MemoryDatapathOptions & { readonly flowLimit?: number } = {}) {
     this.datapath = new MemoryDatapath({ ...options, now: () => this.nowMs })
@@ -124,10 +125,15 @@ export class World {
     return this.takeSent()
   }
 
+  /** The interface of a vport, also of one that has gone. */
+  nameOf(vport: number): string {
+    for (const { number, name } of this.datapath.ports()) this.#names.set(number, name)
+    return this.#names.get(vport) ?? `vport ${vport}`
+  }
+
   takeSent(): { interface: string; frame: Uint8Array }[] {
-    const names = new Map(this.datapath.ports().map(({ number, name }) => [number, name]))
     return this.datapath.sent.splice(0).map(({ port, frame }) => ({
-      interface: names.get(port) ?? `vport ${port}`,
+      interface: this.nameOf(port),
       frame,
     }))
   }
