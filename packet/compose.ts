@@ -99,10 +99,17 @@ function transportOf(key: FlowKey, addresses: Addresses, icmpProto: number): Uin
   if (proto === protoTcp) return tcpOf(key, addresses)
   if (proto === protoUdp)
     return encode(udp(addresses), { srcPort, dstPort, hasChecksum: true, payload: none })
-  if (proto === protoSctp) return Uint8Array.of(srcPort >>> 8, srcPort, dstPort >>> 8, dstPort)
+  if (proto === protoSctp) return sctpOf(srcPort, dstPort)
   if (proto !== icmpProto) return none
   const message = { kind: 'other', type: srcPort, code: dstPort, body: new Uint8Array(4) } as const
   return icmpProto === protoIcmp ? encode(icmp, message) : encode(icmpv6(addresses), message)
+}
+
+/** A common header without chunks; its CRC is left 0. */
+function sctpOf(srcPort: number, dstPort: number): Uint8Array {
+  const header = new Uint8Array(12)
+  header.set([srcPort >>> 8, srcPort, dstPort >>> 8, dstPort])
+  return header
 }
 
 function tcpOf(key: FlowKey, addresses: Addresses): Uint8Array {

@@ -1,7 +1,8 @@
-/** Random keys, actions and frames for property tests. */
+/** Random keys, masks, actions and frames for property tests. */
 import fc from 'fast-check'
 import type { Action } from '../../packet/action.ts'
 import { keyWords } from '../../packet/flow-key.ts'
+import { frames } from './captures.ts'
 
 const u8 = fc.integer({ min: 0, max: 0xff })
 const u16 = fc.integer({ min: 0, max: 0xffff })
@@ -57,3 +58,20 @@ export const anyAction: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: fc.constant('setTunnel' as const), id: u32, dst: u32, src: u32 }),
   fc.record({ kind: fc.constant('userspace' as const), reason: u32 }),
 )
+
+/** A captured frame with up to three bytes changed, perhaps cut, perhaps with a VLAN tag put in. */
+export const mutated = fc
+  .record({
+    frame: fc.constantFrom(...frames),
+    changes: fc.array(fc.tuple(fc.nat(120), u8), { maxLength: 3 }),
+    cut: fc.oneof(fc.constant(0), fc.nat(100)),
+    tci: fc.option(u16),
+  })
+  .map(({ frame, changes, cut, tci }) => {
+    const changed = Uint8Array.from(frame)
+    for (const [at, byte] of changes) if (at < changed.length) changed[at] = byte
+    const kept = changed.slice(0, Math.max(0, changed.length - cut))
+    if (tci === null) return kept
+    const tag = Uint8Array.of(0x81, 0, tci >>> 8, tci)
+    return Uint8Array.from([...kept.subarray(0, 12), ...tag, ...kept.subarray(12)])
+  })
