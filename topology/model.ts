@@ -191,7 +191,7 @@ export const endpointSchema = z.strictObject({
   publications: z.array(publicationSchema).max(4096),
 })
 
-/** The way out of a router on one host: a router port bound to a veth, whose other end is the host's. */
+/** The way out of a router on one host: a router port on a veth, whose other end is the host's. */
 export const uplinkSchema = z.strictObject({
   /** The router port's id. */
   id: idSchema,

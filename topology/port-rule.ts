@@ -90,7 +90,7 @@ function bridgeBehind({ peer }: Port, outcome: Indexed): string | undefined {
   return other?.kind === 'bridge' ? other.bridge : undefined
 }
 
-/** The first and last address of a network are no host's (RFC 1812 section 4.2.2.11), save on /31. */
+/** First and last address of a network are no host's, save on /31 (RFC 1812 section 4.2.2.11). */
 function checkAddresses(port: RouterPort): void {
   for (const [index, cidr] of cidrsOf(port).entries()) {
     if (cidr.prefixLength >= 31) continue
