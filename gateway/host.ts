@@ -4,6 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 
 export const limits = { commandMs: 10_000, outputSizeMax: 16 * 1024 * 1024 } as const
 
+const systemPath = '/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin'
+
 export interface CommandResult {
   /** The exit status; undefined when the command does not exist on this host. */
   readonly code: number | undefined
@@ -45,10 +47,9 @@ export const runCommand: Run = (command, args, input) =>
     child.stdin?.end(input ?? '')
   })
 
-/** nft and iptables live in sbin, which is not in everybody's path. */
+/** The system's commands before all others: npm puts packages' commands first, one is named nft. */
 function commandEnvironment(): NodeJS.ProcessEnv {
-  const path = process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin'
-  return { ...process.env, PATH: `${path}:/usr/local/sbin:/usr/sbin:/sbin`, LC_ALL: 'C' }
+  return { ...process.env, PATH: `${systemPath}:${process.env.PATH ?? ''}`, LC_ALL: 'C' }
 }
 
 /** The kernel's own settings, of the network namespace this process is in. */

@@ -28,14 +28,12 @@ function network(name: string, subnet: string, ...options: string[]): Promise<st
 }
 
 /** What a container's web server says, asked by `from` (a container, `host` or `outside`). */
-async function fetchFrom(from: string, url: string): Promise<string> {
-  const wget = ['busybox', 'wget', '-q', '-T', '2', '-O', '-', url]
+async function fetchFrom(from: string, address: string, port = 80): Promise<string> {
+  const outside = ['ip', 'netns', 'exec', 'outside']
   const { stdout } =
-    from === 'host'
-      ? await engine.run('busybox', ...wget.slice(1))
-      : from === 'outside'
-        ? await engine.outside('busybox', ...wget.slice(1))
-        : await engine.docker('exec', from, ...wget)
+    from === 'host' || from === 'outside'
+      ? await engine.fetch(address, port, ...(from === 'host' ? [] : outside))
+      : await engine.docker('exec', from, 'wget', '-q', '-T', '2', '-O', '-', `${address}:${port}`)
   return stdout.trim()
 }
 
@@ -88,7 +86,7 @@ test.serial('containers reach the outside, under the address of the host', async
 
 test.serial('the host reaches its containers', async (t) => {
   const address = await engine.address('red1', 'red')
-  t.is((await engine.run('ping', '-c', '2', '-W', '1', address)).code, 0)
+  t.is((await engine.run('busybox', 'ping', '-c', '2', '-W', '1', address)).code, 0)
 })
 
 test.serial('an internal network has no way out and is not reached from the host', async (t) => {
@@ -99,7 +97,7 @@ test.serial('an internal network has no way out and is not reached from the host
   t.true(await engine.reaches('cellar1', address))
   t.false(await engine.reaches('cellar1', outsideAddress))
   t.false(await engine.reaches('cellar1', await engine.address('red1', 'red')))
-  t.not((await engine.run('ping', '-c', '1', '-W', '1', address)).code, 0)
+  t.not((await engine.run('busybox', 'ping', '-c', '1', '-W', '1', address)).code, 0)
   await engine.mustDocker('rm', '-f', 'cellar1', 'cellar2')
   await engine.mustDocker('network', 'rm', 'cellar')
 })
@@ -120,22 +118,22 @@ test.serial(
 test.serial('a published port is reached from outside, the host, and containers', async (t) => {
   await server('web', 'red', '-p', '8080:80')
   for (const from of ['outside', 'host', 'red1', 'web', 'blue1', 'alone1'])
-    t.is(await fetchFrom(from, `http://${hostAddress}:8080/`), 'web', from)
-  t.is(await fetchFrom('host', 'http://127.0.0.1:8080/'), 'web')
-  t.is(await fetchFrom('host', `http://${await engine.address('web', 'red')}/`), 'web')
+    t.is(await fetchFrom(from, hostAddress, 8080), 'web', from)
+  t.is(await fetchFrom('host', '127.0.0.1', 8080), 'web')
+  t.is(await fetchFrom('host', await engine.address('web', 'red')), 'web')
 })
 
 test.serial('a port that is not published is not reached, even by who knows the way', async (t) => {
   const address = await engine.address('web', 'red')
   await engine.outside('ip', 'route', 'add', '10.0.0.0/8', 'via', hostAddress)
-  t.is(await fetchFrom('outside', `http://${address}/`), '')
+  t.is(await fetchFrom('outside', address), '')
   await engine.outside('ip', 'route', 'del', '10.0.0.0/8')
 })
 
 test.serial('a port published on one address is not reached by another', async (t) => {
   await server('local', 'red', '-p', '127.0.0.1:8081:80')
-  t.is(await fetchFrom('host', 'http://127.0.0.1:8081/'), 'local')
-  t.is(await fetchFrom('outside', `http://${hostAddress}:8081/`), '')
+  t.is(await fetchFrom('host', '127.0.0.1', 8081), 'local')
+  t.is(await fetchFrom('outside', hostAddress, 8081), '')
   await engine.mustDocker('rm', '-f', 'local')
 })
 
@@ -146,9 +144,9 @@ test.serial('a host port is published once, and free again afterwards', async (t
   t.not(again.code, 0)
   t.regex(again.stderr, /8080.*(allocated|in use)/)
   await engine.mustDocker('rm', '-f', 'web')
-  t.is(await fetchFrom('outside', `http://${hostAddress}:8080/`), '')
+  t.is(await fetchFrom('outside', hostAddress, 8080), '')
   await server('web', 'blue', '-p', '8080:80')
-  t.is(await fetchFrom('outside', `http://${hostAddress}:8080/`), 'web')
+  t.is(await fetchFrom('outside', hostAddress, 8080), 'web')
   await engine.mustDocker('rm', '-f', 'web')
 })
 
@@ -227,7 +225,7 @@ test.serial("with gateway=docker the way out and ports are Docker's", async (t) 
   )
   await server('shown', 'theirs', '-p', '8082:80')
   t.regex(await engine.mustDocker('port', 'shown'), /80\/tcp -> 0\.0\.0\.0:8082/)
-  t.is(await fetchFrom('outside', `http://${hostAddress}:8082/`), 'shown')
+  t.is(await fetchFrom('outside', hostAddress, 8082), 'shown')
   t.true(await engine.reaches('shown', outsideAddress))
   t.true(await engine.reaches('shown', await engine.address('red1', 'red')))
   await engine.mustDocker('rm', '-f', 'shown')

@@ -52,6 +52,8 @@ export interface Result {
 export type Leftovers = Readonly<Record<string, number>>
 
 const docker = '/usr/bin/docker'
+/** Without the folders that npm puts first: a package there has a command named nft, too. */
+const env = { ...process.env, PATH: '/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin:/sbin:/bin' }
 const main = new URL('../../main.js', import.meta.url).pathname
 
 /** Runs as the first process: makes the machine, says so, and waits for the end of its input. */
@@ -100,6 +102,7 @@ export class Engine {
     const dir = mkdtempSync(join(tmpdir(), 'midonet-test-'))
     const options = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
     const first = spawn('unshare', [...options, 'bash', '-c', setUp, 'machine', dir], {
+      env,
       stdio: ['pipe', 'pipe', openSync(`${dir}/machine.log`, 'a')],
     })
     await new Promise<void>((resolve, reject) => {
@@ -146,6 +149,13 @@ export class Engine {
     return this.run('ip', 'netns', 'exec', 'outside', command, ...args)
   }
 
+  /** The last line a web server answers with; `prefix` is a command that runs another. */
+  fetch(address: string, port: number, ...prefix: string[]): Promise<Result> {
+    const script = `exec 3<>/dev/tcp/${address}/${port}; printf 'GET / HTTP/1.0\r\n\r\n' >&3; tail -n 1 <&3`
+    const [command = 'timeout', ...args] = [...prefix, 'timeout', '2', 'bash', '-c', script]
+    return this.run(command, ...args)
+  }
+
   docker(...args: string[]): Promise<Result> {
     return this.run(docker, ...args)
   }
@@ -159,7 +169,10 @@ export class Engine {
 
   /** Starts a long-running command inside; it is ended with the machine at the latest. */
   spawn(command: string, ...args: string[]): ChildProcess {
-    const child = spawn('nsenter', this.enter(command, args), { stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn('nsenter', this.enter(command, args), {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
     this.#children.add(child)
     child.once('exit', () => this.#children.delete(child))
     return child
@@ -274,7 +287,7 @@ export class Engine {
 
   #daemon(command: string, args: readonly string[]): ChildProcess {
     const log = openSync(`${this.#dir}/${command.split('/').at(-1)}.log`, 'a')
-    return spawn('nsenter', this.enter(command, args), { stdio: ['ignore', log, log] })
+    return spawn('nsenter', this.enter(command, args), { env, stdio: ['ignore', log, log] })
   }
 
   async #end(pidFile: string, signal: string, child: ChildProcess | undefined): Promise<void> {
@@ -309,7 +322,7 @@ tar -C ${root} -c . | ${docker} import - ${image}`
 }
 
 function execute(command: string, args: readonly string[]): Promise<Result> {
-  const options = { timeout: limits.commandMs, maxBuffer: limits.outputSizeMax }
+  const options = { env, timeout: limits.commandMs, maxBuffer: limits.outputSizeMax }
   return new Promise((resolve) => {
     const child = execFile(command, [...args], options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 255
