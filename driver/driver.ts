@@ -9,9 +9,10 @@ import type { Revision, Store } from '../topology/store.ts'
 import { createApi } from './api.ts'
 import { type DriverContext, Recent, Turns } from './context.ts'
 import type { DockerView } from './docker.ts'
+import { ipamCalls, plainIpamCalls } from './ipam-driver.ts'
 import { lenientNetworkCalls, networkCalls } from './network-driver.ts'
 import { Reconciler } from './reconciler.ts'
-import { createPluginApp, type PluginTimes } from './server.ts'
+import { createPluginApp, type PluginLimits } from './server.ts'
 import { listenOnSocket } from './socket.ts'
 
 export interface DriverSettings {
@@ -31,8 +32,7 @@ export interface DriverSettings {
   readonly trace: (port: string, packet: string) => Promise<unknown>
   /** `openDocker(path)` of docker.ts. Without it nothing is compared with Docker. */
   readonly docker?: DockerView | undefined
-  /** Shorter times, for tests. */
-  readonly times?: PluginTimes
+  readonly limits?: PluginLimits
 }
 
 export interface Driver {
@@ -54,11 +54,15 @@ export async function startDriver(settings: DriverSettings): Promise<Driver> {
     docker: settings.docker,
     driver: basename(settings.socketPath, '.sock'),
   })
-  const calls = { plain, calls: networkCalls, lenient: lenientNetworkCalls }
+  const calls = {
+    plain: { ...plain, ...plainIpamCalls },
+    calls: { ...networkCalls, ...ipamCalls },
+    lenient: lenientNetworkCalls,
+  }
   const report = (what: string) => reconciler.report(what)
   const plugin = await listenOnSocket(
     settings.socketPath,
-    createPluginApp(calls, ready, settings.times),
+    createPluginApp(calls, ready, settings.limits),
     report,
   )
   try {

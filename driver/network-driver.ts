@@ -3,7 +3,8 @@
  * that undo (Leave, Delete…, Revoke…) succeed always, since Docker shows their errors to nobody and
  * never repeats them.
  */
-import { formatCidr, networkOf, parseCidr, parseMac } from '../packet/address.ts'
+import { formatCidr, formatIpv6, networkOf, parseCidr, parseMac } from '../packet/address.ts'
+import { parseCidr6 } from '../topology/address6.ts'
 import type { Endpoint, Network, Publication } from '../topology/model.ts'
 import { type Call, type DriverContext, within } from './context.ts'
 import {
@@ -110,7 +111,7 @@ async function createEndpointCall(context: DriverContext, body: unknown): Promis
     network: request.NetworkID,
     host: context.host,
     address: readAddress(request.Interface?.Address),
-    address6: request.Interface?.AddressIPv6 || undefined,
+    address6: readAddress6(request.Interface?.AddressIPv6),
     mac: readMac(given),
   }
   context.recent.touch(plan.id)
@@ -152,6 +153,13 @@ function readAddress(text: string | null | undefined): string | undefined {
   const cidr = parseCidr(text)
   if (cidr !== undefined) return formatCidr(cidr)
   throw new DriverError('INVALID_REQUEST', `CreateEndpoint: ${text} is not an IPv4 address`)
+}
+
+function readAddress6(text: string | null | undefined): string | undefined {
+  if (!text) return undefined
+  const cidr = parseCidr6(text)
+  if (cidr !== undefined) return `${formatIpv6(cidr.address)}/${cidr.prefixLength}`
+  throw new DriverError('INVALID_REQUEST', `CreateEndpoint: ${text} is not an IPv6 address`)
 }
 
 function readMac(text: string | undefined): string | undefined {

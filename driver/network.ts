@@ -130,7 +130,6 @@ function putGateway(draft: Draft, network: Network, router: string): void {
     bridge: network.bridge,
     adminUp: true,
     peer: routerPort,
-    stations: [{ mac, addresses: gateways.map((gateway) => gateway.split('/')[0] ?? '') }],
   })
   draft.put('port', {
     id: routerPort,

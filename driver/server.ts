@@ -31,10 +31,8 @@ export interface PluginCalls {
   readonly lenient: Readonly<Record<string, Call>>
 }
 
-export interface PluginTimes {
-  readonly answerMs?: number
-  readonly readyMs?: number
-}
+/** Other bounds than `limits`, for tests. */
+export type PluginLimits = Partial<Record<keyof typeof limits, number>>
 
 const contentType = 'application/vnd.docker.plugins.v1.1+json'
 
@@ -42,8 +40,9 @@ const contentType = 'application/vnd.docker.plugins.v1.1+json'
 export function createPluginApp(
   { plain, calls, lenient }: PluginCalls,
   ready: Promise<DriverContext>,
-  { answerMs = limits.answerMs, readyMs = limits.readyMs }: PluginTimes = {},
+  bounds: PluginLimits = {},
 ): Express {
+  const { answerMs, readyMs, callsMax, bodySizeMax } = { ...limits, ...bounds }
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -52,7 +51,7 @@ export function createPluginApp(
     response.set('Connection', 'close')
     next()
   })
-  app.use(express.raw({ type: () => true, limit: limits.bodySizeMax, inflate: false }))
+  app.use(express.raw({ type: () => true, limit: bodySizeMax, inflate: false }))
   let running = 0
   app.post('/:call', async (request, response) => {
     const name = request.params.call ?? ''
@@ -64,7 +63,7 @@ export function createPluginApp(
     if (work === undefined) return refuse(response, 404, `midonet: no method ${name.slice(0, 80)}`)
     running++
     try {
-      if (running > limits.callsMax)
+      if (running > callsMax)
         throw new DriverError('BUSY', 'midonet: too many calls at once; try again')
       const body = isLenient ? tryBody(request.body) : parseBody(name, request.body)
       const started = withContext(ready, readyMs, (context) => work(context, body))

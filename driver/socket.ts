@@ -123,7 +123,7 @@ async function bind(path: string, handler: RequestListener): Promise<Bound> {
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(path, () => {
+    server.listen({ path, backlog: limits.connectionsMax }, () => {
       server.off('error', reject)
       server.on('error', (error) => log('socket: %s', error))
       resolve()

@@ -359,7 +359,7 @@ test('an address or a MAC address is not given twice', async (t) => {
     'NetworkDriver.CreateEndpoint',
     endpointBody(red, second, '10.1.0.1/24'),
   )
-  t.regex(String(gateway.body?.Err), /10\.1\.0\.1 is taken/)
+  t.regex(String(gateway.body?.Err), /10\.1\.0\.1 is router port .* choose another one/)
   const outside = await call(
     'NetworkDriver.CreateEndpoint',
     endpointBody(red, second, '10.9.0.1/24'),
