@@ -56,6 +56,7 @@ export function buildEchoReply(frame: Uint8Array): Uint8Array | undefined {
     ...packet,
     src: packet.dst,
     dst: packet.src,
+    dontFragment: false,
     ttl,
     options: new Uint8Array(0),
     payload: encode(icmp, { ...message, kind: 'echoReply' }),

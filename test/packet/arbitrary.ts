@@ -1,7 +1,13 @@
 /** Random keys, masks, actions and frames for property tests. */
 import fc from 'fast-check'
 import type { Action } from '../../packet/action.ts'
+import { arp } from '../../packet/arp.ts'
+import { encode } from '../../packet/bytes.ts'
+import { ethernet } from '../../packet/ethernet.ts'
 import { keyWords } from '../../packet/flow-key.ts'
+import { ipv4 } from '../../packet/ipv4.ts'
+import { tcp } from '../../packet/tcp.ts'
+import { udp } from '../../packet/udp.ts'
 import { frames } from './captures.ts'
 
 const u8 = fc.integer({ min: 0, max: 0xff })
@@ -75,3 +81,83 @@ export const mutated = fc
     const tag = Uint8Array.of(0x81, 0, tci >>> 8, tci)
     return Uint8Array.from([...kept.subarray(0, 12), ...tag, ...kept.subarray(12)])
   })
+
+const payload = fc.uint8Array({ maxLength: 60 })
+
+/** Multiples of four bytes, no-operations in front of an end. */
+const ipOptions = fc.nat(4).map((count) => new Uint8Array(4 * count).fill(1))
+
+const transport = fc.oneof(
+  fc.record({
+    proto: fc.constant(17 as const),
+    value: fc.record({ srcPort: u16, dstPort: u16, hasChecksum: fc.boolean(), payload }),
+  }),
+  fc.record({
+    proto: fc.constant(6 as const),
+    value: fc.record({
+      srcPort: u16,
+      dstPort: u16,
+      sequence: u32,
+      acknowledgment: u32,
+      flags: fc.nat(0xfff),
+      window: u16,
+      urgent: u16,
+      options: ipOptions,
+      payload,
+    }),
+  }),
+  fc.record({ proto: fc.constantFrom(1 as const, 132 as const, 47 as const), value: payload }),
+)
+
+const ipFrame = fc
+  .record({
+    header: fc.record({
+      tos: u8,
+      id: u16,
+      dontFragment: fc.boolean(),
+      ttl: u8,
+      src: u32,
+      dst: u32,
+    }),
+    options: ipOptions,
+    fragment: fc.constantFrom('whole', 'first', 'later'),
+    transport,
+  })
+  .map(({ header, options, fragment, transport: inner }) => ({
+    etherType: 0x0800,
+    body: encode(ipv4, {
+      ...header,
+      options,
+      moreFragments: fragment === 'first',
+      fragmentOffset: fragment === 'later' ? 64 : 0,
+      proto: inner.proto,
+      payload: encodeTransport(header, inner),
+    }),
+  }))
+
+type Inner = typeof transport extends fc.Arbitrary<infer Value> ? Value : never
+
+function encodeTransport(addresses: { src: number; dst: number }, inner: Inner): Uint8Array {
+  if (inner.proto === 17) return encode(udp(addresses), inner.value)
+  return inner.proto === 6 ? encode(tcp(addresses), inner.value) : inner.value
+}
+
+const arpFrame = fc
+  .record({ op: u16, sha: mac, spa: u32, tha: mac, tpa: u32 })
+  .map((message) => ({ etherType: 0x0806, body: encode(arp, message) }))
+
+const otherFrame = payload.map((body) => ({ etherType: 0x88cc, body }))
+
+const vlan = fc.record({ id: fc.nat(0xfff), priority: fc.nat(7), dropEligible: fc.boolean() })
+
+/** A frame whose lengths and checksums are right: IPv4, ARP or something else, tagged or not. */
+export const anySoundFrame = fc
+  .tuple(
+    mac,
+    mac,
+    fc.option(vlan, { nil: undefined }),
+    fc.oneof(ipFrame, ipFrame, arpFrame, otherFrame),
+  )
+  .map(([dst, src, tag, { etherType: type, body }]) =>
+    Uint8Array.from([...encode(ethernet, { dst, src, vlan: tag, etherType: type }), ...body]),
+  )
