@@ -69,3 +69,16 @@ export function station(number: number): NonNullable<BridgePort['stations']>[num
   const hex = number.toString(16).padStart(2, '0')
   return { mac: `02:00:00:00:00:${hex}`, addresses: [`10.1.0.${number}`] }
 }
+
+export const uplink = {
+  id: 'gw',
+  router: 'ro',
+  host: 'h1',
+  interface: 'mnup0',
+  hostAddress: '169.254.1.1/30',
+  hostMac: '02:00:00:00:00:02',
+}
+
+export function putSecondRouter(draft: Draft): void {
+  draft.put('router', { id: 'r2', name: 'second', adminUp: true })
+}
