@@ -24,10 +24,11 @@ export function parseMac(text: string): number | undefined {
 
 export function formatMac(mac: number): string {
   const hex = mac.toString(16).padStart(12, '0')
-  return `${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}:${hex.slice(6, 8)}:${hex.slice(8, 10)}:${hex.slice(10)}`
+  const octet = (at: number) => hex.slice(at, at + 2)
+  return `${octet(0)}:${octet(2)}:${octet(4)}:${octet(6)}:${octet(8)}:${octet(10)}`
 }
 
-/** Dotted quad without leading zeros (they would be octal elsewhere); undefined when it is not one. */
+/** Dotted quad without leading zeros (they would be octal elsewhere); undefined when it is none. */
 export function parseIp(text: string): number | undefined {
   if (!/^(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}$/.test(text)) return undefined
   let value = 0

@@ -6,15 +6,15 @@
  *
  *  1. Headers stand where `extract.ts` finds them, looked for anew after a tag is pushed or popped.
  *     Behind two tags, nothing above Ethernet is found.
- *  2. setIpSrc, setIpDst, setTtl and setTos are for IPv4; setTpSrc and setTpDst for TCP and UDP over
- *     IPv4, not in later fragments, and where the L4 checksum field is there (18 and 8 bytes).
- *  3. The IPv4 checksum follows every change of its header, the TCP or UDP checksum every change of
- *     an address or port, in first fragments too. A UDP checksum of 0 means none and stays; one that
- *     becomes 0 is written as 0xffff.
+ *  2. setIpSrc, setIpDst, setTtl and setTos are for IPv4; setTpSrc and setTpDst for TCP and UDP
+ *     over IPv4, not in later fragments, and where the L4 checksum field is there (18 and 8 bytes).
+ *  3. The IPv4 checksum follows every change of its header, the TCP or UDP checksum every change
+ *     of an address or port, in first fragments too. A UDP checksum of 0 means none and stays; one
+ *     that becomes 0 is written as 0xffff.
  *  4. Checksums are updated from what they were (RFC 1624), so that a wrong one stays wrong:
  *     forwarding must not hide damage.
- *  5. pushVlan puts a tag of type 0x8100 in front of any other; popVlan takes the outermost, when it
- *     is of that type and whole.
+ *  5. pushVlan puts a tag of type 0x8100 in front of any other; popVlan takes the outermost, when
+ *     it is of that type and whole.
  *  6. A frame under 14 bytes goes out as it is.
  */
 import type { Action } from './action.ts'

@@ -87,7 +87,7 @@ export class Reader {
   }
 }
 
-/** A cursor over bytes to be sent. The caller sizes them, so running over is a mistake: RangeError. */
+/** A cursor over bytes to be sent. The caller sizes them: running over is a mistake, RangeError. */
 export class Writer {
   readonly #bytes: Uint8Array
   readonly #view: DataView

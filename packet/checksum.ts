@@ -4,7 +4,7 @@
  */
 import { readU8, readU16 } from './bytes.ts'
 
-/** Adds the words of `bytes` from `start` to before `end`; an odd last byte counts as if 0 followed. */
+/** Adds the words from `start` to before `end`; an odd last byte counts as if 0 followed. */
 export function addBytes(sum: number, bytes: Uint8Array, start: number, end: number): number {
   let total = sum
   let at = start
@@ -35,7 +35,7 @@ export type Addresses =
   | { readonly src: number; readonly dst: number }
   | { readonly src: bigint; readonly dst: bigint }
 
-/** The sum of the pseudo-header that TCP, UDP and ICMPv6 count in: RFC 793, RFC 8200 section 8.1. */
+/** The sum of the pseudo-header of TCP, UDP and ICMPv6: RFC 9293, RFC 8200 section 8.1. */
 export function sumPseudo({ src, dst }: Addresses, proto: number, size: number): number {
   return addAddress(addAddress(addU32(proto, size), src), dst)
 }

@@ -26,7 +26,7 @@ export type FlowKey = Uint32Array
 /** Words in a key, and in a mask. */
 export const keyWords = 20
 
-/** Where a field stands: `bits` bits of word `word` above bit `shift`; over 32 bits in `words` words. */
+/** Where a field stands: `bits` bits of `word` from bit `shift` on; over 32, highest word first. */
 export interface Field {
   readonly word: number
   readonly shift: number
@@ -130,7 +130,7 @@ export function hashMasked(key: FlowKey, mask: FlowKey): number {
   return finish(hash)
 }
 
-/** One round of MurmurHash3 for 32 bits, then its end: all bits of all words reach all of the hash. */
+/** One round of MurmurHash3 for 32 bits; `finish` then lets every bit reach all of the hash. */
 function mix(hash: number, word: number): number {
   const scrambled = Math.imul(word, 0xcc9e2d51)
   const turned = hash ^ Math.imul((scrambled << 15) | (scrambled >>> 17), 0x1b873593)

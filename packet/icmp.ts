@@ -36,7 +36,7 @@ export interface IcmpError {
   readonly kind: 'error'
   readonly type: number
   readonly code: number
-  /** 32 bits by type: MTU of the next hop in the low 16, a gateway's address, a pointer in the high 8. */
+  /** By type: the next hop's MTU in the low 16 bits, a gateway, a pointer in the high 8. */
   readonly parameter: number
   /** The packet that caused the error from its IP header on, often cut: read it by `ipv4Header`. */
   readonly quote: Uint8Array

@@ -35,7 +35,7 @@ export interface Ipv4Fields {
   readonly options: Uint8Array
 }
 
-/** A header on its own: the payload may be elsewhere, or cut off, as in the quote of an ICMP error. */
+/** A header on its own: its payload may be cut off, as in the quote of an ICMP error. */
 export interface Ipv4Header extends Ipv4Fields {
   readonly payloadSize: number
 }

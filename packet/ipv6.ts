@@ -14,7 +14,7 @@
  */
 import { type Codec, MalformedError } from './bytes.ts'
 
-/** An IPv6 packet. Jumbograms (RFC 2675) are not: their length field of 0 means an empty payload. */
+/** An IPv6 packet; not a jumbogram (RFC 2675): a length field of 0 means an empty payload. */
 export interface Ipv6 {
   readonly trafficClass: number
   readonly flowLabel: number

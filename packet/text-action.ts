@@ -52,7 +52,7 @@ function formatAction(action: Action): string {
     case 'setArp':
       return formatArp(action)
     case 'setTunnel':
-      return `set(tunnel(tun_id=${formatHex(action.id)},src=${formatIp(action.src)},dst=${formatIp(action.dst)}))`
+      return formatTunnel(action)
     case 'userspace':
       return `userspace(reason=${action.reason})`
   }
@@ -61,6 +61,10 @@ function formatAction(action: Action): string {
 function formatArp({ op, sha, spa, tha, tpa }: Extract<Action, { kind: 'setArp' }>): string {
   const addresses = `sip=${formatIp(spa)},tip=${formatIp(tpa)}`
   return `set(arp(${addresses},op=${op},sha=${formatMac(sha)},tha=${formatMac(tha)}))`
+}
+
+function formatTunnel({ id, dst, src }: Extract<Action, { kind: 'setTunnel' }>): string {
+  return `set(tunnel(tun_id=${formatHex(id)},src=${formatIp(src)},dst=${formatIp(dst)}))`
 }
 
 /** `cfi` is printed where it is set, though it does nothing. */

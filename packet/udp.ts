@@ -21,7 +21,7 @@ export interface Udp {
   readonly payload: Uint8Array
 }
 
-/** UDP between these addresses, which its checksum covers. Bytes behind its length are left unread. */
+/** UDP between these addresses, for its checksum. Bytes behind its length are left unread. */
 export function udp(addresses: Addresses): Codec<Udp> {
   return {
     name: 'udp',
