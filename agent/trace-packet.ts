@@ -14,7 +14,7 @@ export class TracePacketError extends Error {
 }
 
 const protocols: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 }
-const form = /^(icmp|tcp|udp) +([0-9.]+)(?::(\d{1,5}))? *(?:->|>) *([0-9.]+)(?::(\d{1,5}))?$/
+const form = /^(icmp|tcp|udp) +([0-9.]+)(?::(\d{1,5}))? *-?> *([0-9.]+)(?::(\d{1,5}))?$/
 
 /** The id of the port that `text` names: its id, a prefix of it that only one has, or its interface. */
 export function findTracePort(reader: Reader, text: string): string {
@@ -40,7 +40,8 @@ export function expandTracePacket(reader: Reader, portId: string, text: string):
   const { srcMac, dstMac } = macsFor(reader, portId, src, dst)
   const l4 =
     protocol === 'icmp' ? 'icmp(type=8,code=0)' : `${protocol}(src=${srcPort},dst=${dstPort})`
-  return `eth(src=${srcMac},dst=${dstMac}),eth_type(0x0800),ipv4(src=${src},dst=${dst},proto=${protocols[protocol]},tos=0,ttl=64,frag=no),${l4}`
+  const ip = `src=${src},dst=${dst},proto=${protocols[protocol]},tos=0,ttl=64,frag=no`
+  return `eth(src=${srcMac},dst=${dstMac}),eth_type(0x0800),ipv4(${ip}),${l4}`
 }
 
 function macsFor(reader: Reader, portId: string, src: string, dst: string) {

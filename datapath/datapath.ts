@@ -7,12 +7,12 @@ import type { FlowKey } from '../packet/flow-key.ts'
 
 /** A port of the datapath: a network interface taken into it. */
 export interface Vport {
-  /** Unique in this datapath, never 0; stable while the interface lives, also over restarts of the agent. */
+  /** Never 0; stable while the interface lives, also over restarts of the agent. */
   readonly number: number
   readonly name: string
 }
 
-/** Key and mask are copied by the datapath; the caller may reuse them. Key bits outside the mask are ignored. */
+/** The datapath copies key and mask. Key bits outside the mask are ignored. */
 export interface FlowMatch {
   readonly key: FlowKey
   readonly mask: FlowKey
@@ -47,7 +47,7 @@ export interface Upcall {
   /** Frame from the Ethernet header on, an 802.1Q tag in place. */
   readonly packet: Uint8Array
   readonly key: FlowKey
-  /** False when the kernel knows a field of this packet that `key` cannot say: no flow may be installed for it. */
+  /** False when the kernel knows more of this packet than `key` says: install no flow for it. */
   readonly keyComplete: boolean
   readonly offload: Offload | undefined
 }
@@ -65,7 +65,7 @@ export interface DatapathCounters {
 export interface Datapath {
   readonly kind: 'memory' | 'ebpf' | 'ovs'
 
-  /** Takes an interface in. Idempotent: an interface already in is returned as it is. @throws DatapathError code `ENODEV` */
+  /** Takes an interface in; one already in is returned as it is. @throws DatapathError `ENODEV` */
   addPort(interfaceName: string): Vport
   /** Gives an interface back. Unknown numbers are no error: the kernel may have removed it first. */
   removePort(number: number): void

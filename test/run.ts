@@ -3,7 +3,7 @@
  * nothing (unit and system), `long` (everything, with the soaks). The last line counts them all.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { ensurePackages } from './system/packages.ts'
 
@@ -25,6 +25,7 @@ function check(name: string, command: string, args: readonly string[]): void {
 }
 
 function testFiles(folder: string): string[] {
+  if (!existsSync(`${built}${folder}`)) return []
   return readdirSync(`${built}${folder}`, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.js'))
     .map((name) => `${built}${folder}/${name}`.slice(root.length))
@@ -38,6 +39,7 @@ async function ava(files: readonly string[], options: readonly string[]): Promis
     ['node_modules/ava/entrypoints/cli.mjs', '--tap', ...options, ...files],
     {
       cwd: root,
+      env: { ...process.env, BUILD: built.slice(root.length).split('/')[0] },
       stdio: ['ignore', 'pipe', 'inherit'],
     },
   )
@@ -64,7 +66,12 @@ async function ava(files: readonly string[], options: readonly string[]): Promis
 }
 
 const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway']
-check('format and lint', 'node_modules/.bin/biome', ['ci', '--error-on-warnings', '.'])
+check('format and lint', 'node_modules/.bin/biome', [
+  'ci',
+  '--colors=off',
+  '--error-on-warnings',
+  '.',
+])
 await ava([...folders.flatMap(testFiles), ...testFiles('tidy')], [])
 if (mode !== 'unit') {
   if (mode === 'long') process.env.MIDONET_LONG = '1'
