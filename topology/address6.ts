@@ -9,7 +9,7 @@ export interface Cidr6 {
 
 /** `fd00::/64`; undefined when it is not an IPv6 network. */
 export function parseCidr6(text: string): Cidr6 | undefined {
-  const match = /^([0-9a-f:.]{2,45})\/(0|[1-9]\d{0,2})$/i.exec(text)
+  const match = text.match(/^([0-9a-f:.]{2,45})\/(0|[1-9]\d{0,2})$/i)
   const address = parseIpv6(match?.[1] ?? 'none')
   const prefixLength = Number(match?.[2])
   if (address === undefined || prefixLength > 128) return undefined

@@ -151,7 +151,7 @@ function checkFormat(dir: string, meta: ReadonlyMap<string, string>): void {
 }
 
 function loadObject(dir: string, key: string, text: string, objects: Objects): void {
-  const [, name, id] = /^\/midonet\/v1\/([a-z]+)\/(.+)$/.exec(key) ?? []
+  const [, name, id] = key.match(/^\/midonet\/v1\/([a-z]+)\/(.+)$/) ?? []
   const kind = kinds.find((one) => one === name)
   if (kind === undefined) throw corrupt(dir, `${key} is of no kind this version knows`)
   try {

@@ -6,7 +6,7 @@ import type { Store } from './store.ts'
 
 /** Opens the store that `url` names: `leveldb:<folder>` or `memory:`. */
 export async function openStore(url: string): Promise<Store> {
-  const scheme = /^[a-z]+:/.exec(url)?.[0]
+  const scheme = url.match(/^[a-z]+:/)?.[0]
   switch (scheme) {
     case 'leveldb:': {
       const dir = url.slice(scheme.length)

@@ -68,7 +68,7 @@ async function checkWhole(t: ExecutionContext, dir: string): Promise<number> {
   }
 }
 
-test('a writer killed at any moment loses nothing acknowledged and leaves nothing half done', async (t) => {
+test('a writer killed at any moment loses nothing acknowledged, leaves nothing half', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'midonet-crash-'))
   t.teardown(() => rm(dir, { recursive: true }))
   const roll = dice(seed)

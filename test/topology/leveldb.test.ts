@@ -1,9 +1,11 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ClassicLevel } from 'classic-level'
+import { StoreError } from '../../topology/error.ts'
 import { openLevelDbStore } from '../../topology/leveldb.ts'
+import { writeNumber } from './crash-writer.ts'
 import { putNetwork } from './fixture.ts'
 
 async function folder(t: ExecutionContext): Promise<string> {
@@ -92,3 +94,37 @@ for (const [title, key, value, message] of damages) {
     await t.throwsAsync(openLevelDbStore(dir), { code: 'CORRUPT', message })
   })
 }
+
+/** LevelDB itself goes on without the records it cannot read. */
+test('a bit turned over in the log is found, or leaves an earlier whole state', async (t) => {
+  const dir = await folder(t)
+  const store = await openLevelDbStore(dir)
+  for (let number = 1; number <= 100; number += 1) {
+    await store.transact((draft) => writeNumber(draft, number))
+  }
+  await store.close()
+  const log = (await readdir(dir)).find((name) => name.endsWith('.log')) ?? ''
+  const bytes = await readFile(join(dir, log))
+
+  const found = { refused: 0, earlier: 0 }
+  for (let at = 5; at < bytes.length; at += bytes.length >> 5) {
+    const copy = `${dir}-${at}`
+    await cp(dir, copy, { recursive: true })
+    await writeFile(
+      join(copy, log),
+      bytes.map((byte, index) => (index === at ? byte ^ 0x10 : byte)),
+    )
+    try {
+      const opened = await openLevelDbStore(copy)
+      const names = new Set(opened.list('host').map(({ name }) => name))
+      t.deepEqual([...names], opened.revision === 0 ? [] : [String(opened.revision)])
+      found.earlier += 1
+      await opened.close()
+    } catch (error) {
+      t.true(error instanceof StoreError && error.code === 'CORRUPT', String(error))
+      found.refused += 1
+    }
+  }
+  t.log(found)
+  t.true(found.refused > found.earlier)
+})
