@@ -5,6 +5,7 @@ import { applyActions } from '../../packet/apply.ts'
 import { type Arp, arp } from '../../packet/arp.ts'
 import { buildFrame } from '../../packet/build.ts'
 import { decode, encode, MalformedError, Reader } from '../../packet/bytes.ts'
+import { checksum } from '../../packet/checksum.ts'
 import { ethernet } from '../../packet/ethernet.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey } from '../../packet/flow-key.ts'
@@ -91,6 +92,25 @@ test('a field the packet lacks is not set', (t) => {
     'set(arp(sip=1.1.1.1,tip=1.1.1.1,op=7,sha=02:00:00:00:00:01,tha=02:00:00:00:00:01))'
   t.is(hexOf(apply(fromHex(captures.udpHello), setArp)), captures.udpHello)
 })
+
+for (const [name, size] of [
+  ['tcpSyn', 34 + 18],
+  ['udpHello', 34 + 8],
+] as const)
+  test(`the ports of ${name} are set from ${size} bytes on, where its checksum is`, (t) => {
+    const frame = fromHex(captures[name])
+    const cut = frame.slice(0, size - 1)
+    t.is(hexOf(apply(cut, 'set(tp(src=7,dst=8))')), hexOf(cut))
+    const whole = apply(frame.slice(0, size), 'set(tp(src=7,dst=8))')
+    t.is(hexOf(whole.slice(34, 38)), '00070008')
+    const changed = apply(frame, 'set(tp(src=7,dst=8))')
+    t.is(hexOf(whole), hexOf(changed.slice(0, size)))
+    t.notThrows(() => readFrame(changed))
+    // An address is set in any case, and the IPv4 checksum follows it.
+    const moved = apply(cut, 'set(ipv4(src=10.9.0.7))')
+    t.is(checksum(moved, 14, 34), 0)
+    t.is(hexOf(moved.slice(34)), hexOf(cut.slice(34)))
+  })
 
 test('a UDP checksum of 0 stays 0', (t) => {
   const frame = apply(fromHex(captures.udpUnchecked), 'set(ipv4(src=1.2.3.4)),set(tp(dst=1))')

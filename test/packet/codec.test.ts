@@ -101,6 +101,15 @@ for (const [name, at, byte] of [
     t.throws(() => decode(ipv4, bytes), { instanceOf: MalformedError })
   })
 
+test('ipv4 with a total length under its header is malformed', (t) => {
+  const bytes = fromHex(capture('echoRequest', 14, 34))
+  bytes.set([0, 19], 2)
+  bytes.set([0, 0], 10)
+  const sum = checksum(bytes)
+  bytes.set([sum >>> 8, sum & 0xff], 10)
+  t.throws(() => decode(ipv4Header, bytes), { message: /total length 19/ })
+})
+
 test('ipv6', (t) => {
   const packet = {
     ...aToB6,
