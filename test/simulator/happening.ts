@@ -1,0 +1,256 @@
+/**
+ * Random happenings in a world: three bridges, two routers, eight exterior bridge ports, four
+ * links, two exterior router ports, six routes; interfaces that come and go, time, restarts.
+ */
+import fc from 'fast-check'
+import { formatIp, formatMac } from '../../packet/address.ts'
+import type { Port, RouterPort } from '../../topology/model.ts'
+import { address, hostMac, hostMacs, routerMacs, subnet } from './arbitrary.ts'
+import { host, put, type World } from './world.ts'
+
+/** A thing that happens to a world. What makes no sense in the world as it is does nothing. */
+export interface Happening {
+  readonly text: string
+  readonly run: (world: World) => void
+}
+
+/** A happening of what is drawn; `text` tells it. */
+export function happening<T>(
+  name: string,
+  drawn: fc.Arbitrary<T>,
+  run: (world: World, value: T) => void,
+): fc.Arbitrary<Happening> {
+  return drawn.map((value) => ({
+    text: `${name} ${JSON.stringify(value)}`,
+    run: (world) => run(world, value),
+  }))
+}
+
+const index = (count: number) => fc.nat({ max: count - 1 })
+const adminUp = fc.constantFrom(true, true, true, false)
+const prefix = fc.constantFrom(
+  '0.0.0.0/0',
+  '10.0.0.0/8',
+  '10.2.0.0/16',
+  '10.2.0.0/25',
+  '10.2.0.3/32',
+  '20.0.0.0/8',
+  '20.128.0.0/9',
+  '20.128.64.0/18',
+)
+
+const bridge = happening('bridge', fc.record({ n: index(3), adminUp }), (world, one) =>
+  world.put(put('bridge', { id: `b${one.n}`, adminUp: one.adminUp })),
+)
+
+const router = happening('router', fc.record({ n: index(2), adminUp }), (world, one) =>
+  world.put(put('router', { id: `r${one.n}`, adminUp: one.adminUp })),
+)
+
+const exteriorPort = happening(
+  'port',
+  fc.record({
+    n: index(8),
+    at: index(3),
+    adminUp,
+    mac: fc.option(hostMac, { nil: undefined }),
+    subnet,
+    hosts: fc.uniqueArray(fc.constantFrom(2, 3, 4), { maxLength: 2 }),
+  }),
+  (world, one) => {
+    const id = `p${one.n}`
+    const mac = one.mac === undefined ? undefined : formatMac(one.mac)
+    const addresses = one.hosts.map((n) => formatIp(address(one.subnet, n)))
+    if (isTaken(world, id, `b${one.at}`, mac, addresses)) return
+    const stations = mac === undefined ? [] : [{ mac, addresses }]
+    world.put(
+      put('port', { id, kind: 'bridge', bridge: `b${one.at}`, adminUp: one.adminUp, stations }),
+      put('binding', { id, host, interface: `if${one.n}` }),
+    )
+  },
+)
+
+/** Whether another port of the bridge has this station's MAC address or one of its addresses. */
+function isTaken(
+  world: World,
+  id: string,
+  onBridge: string,
+  mac: string | undefined,
+  addresses: readonly string[],
+): boolean {
+  return world.topology
+    .list('port')
+    .filter((port) => port.kind === 'bridge' && port.bridge === onBridge && port.id !== id)
+    .flatMap((port) => (port.kind === 'bridge' ? (port.stations ?? []) : []))
+    .some((other) => other.mac === mac || other.addresses.some((text) => addresses.includes(text)))
+}
+
+const removePort = happening('remove port', index(8), (world, n) => {
+  world.remove('binding', `p${n}`)
+  world.remove('port', `p${n}`)
+})
+
+/** A router port's routes go before it. */
+function dropRoutes(world: World, port: string): void {
+  for (const one of world.topology.list('route'))
+    if (one.port === port) world.remove('route', one.id)
+}
+
+function routerPort(id: string, n: number, at: number, isUp: boolean): RouterPort {
+  return {
+    id,
+    kind: 'router',
+    router: `r${at}`,
+    adminUp: isUp,
+    mac: formatMac(routerMacs[n] ?? 0),
+    addresses: [`${formatIp(address(n, 1))}/24`],
+  }
+}
+
+function bridgePort(id: string, at: number): Port {
+  return { id, kind: 'bridge', bridge: `b${at}`, adminUp: true }
+}
+
+const link = happening(
+  'link',
+  fc.record({
+    n: index(4),
+    kind: fc.constantFrom('bridges', 'both', 'both', 'both', 'routers'),
+    a: index(3),
+    b: index(3),
+    adminUp,
+  }),
+  (world, { n, kind, a, b, adminUp: isUp }) => {
+    removeLink(world, n)
+    const [left, right] = [`l${n}a`, `l${n}b`]
+    const far = { mac: '02:00:00:00:00:e0', addresses: [`${formatIp(address(n, 2))}/24`] }
+    const one =
+      kind === 'routers' ? { ...routerPort(left, n, a % 2, isUp), ...far } : bridgePort(left, a)
+    const other = kind === 'bridges' ? bridgePort(right, b) : routerPort(right, n, b % 2, isUp)
+    world.put(put('port', { ...one, peer: right }), put('port', { ...other, peer: left }))
+  },
+)
+
+const unlink = happening('unlink', index(4), removeLink)
+
+function removeLink(world: World, n: number): void {
+  for (const id of [`l${n}a`, `l${n}b`]) {
+    dropRoutes(world, id)
+    world.remove('port', id)
+  }
+}
+
+const exteriorRouterPort = happening(
+  'router port',
+  fc.record({
+    n: index(2),
+    at: index(2),
+    adminUp,
+    neighbor: fc.option(hostMac, { nil: undefined }),
+  }),
+  (world, { n, at, adminUp: isUp, neighbor }) => {
+    const id = `q${n}`
+    const port = routerPort(id, 4 + n, at, isUp)
+    const old = world.topology.get('port', id)
+    if (old?.kind === 'router' && old.router !== port.router) dropRoutes(world, id)
+    const neighbors =
+      neighbor === undefined
+        ? []
+        : [{ address: formatIp(address(4 + n, 2)), mac: formatMac(neighbor) }]
+    world.put(
+      put('port', { ...port, neighbors }),
+      put('binding', { id, host, interface: `qf${n}` }),
+    )
+  },
+)
+
+const route = happening(
+  'route',
+  fc.record({
+    n: index(6),
+    at: index(2),
+    dst: prefix,
+    src: fc.constantFrom('0.0.0.0/0', '0.0.0.0/0', '10.1.0.0/24', '10.0.0.0/9'),
+    action: fc.constantFrom('port', 'port', 'port', 'blackhole', 'reject'),
+    pick: index(8),
+    gateway: fc.constantFrom(2, 3, undefined),
+    weight: fc.constantFrom(0, 10, 10),
+  }),
+  (world, { n, at, dst, src, action, pick, gateway, weight }) => {
+    const common = { id: `route${n}`, router: `r${at}`, dst, src, weight }
+    if (action !== 'port') {
+      world.put(put('route', { ...common, action: action === 'reject' ? 'reject' : 'blackhole' }))
+      return
+    }
+    const ports = world.topology
+      .list('port')
+      .filter((one) => one.kind === 'router' && one.router === `r${at}`)
+    const port = ports[pick % Math.max(1, ports.length)]
+    if (port?.kind !== 'router') return
+    const network = port.addresses[0]?.split('.').slice(0, 3).join('.')
+    const via = gateway === undefined ? {} : { gateway: `${network}.${gateway}` }
+    world.put(put('route', { ...common, action: 'port', port: port.id, ...via }))
+  },
+)
+
+const removeRoute = happening('remove route', index(6), (world, n) =>
+  world.remove('route', `route${n}`),
+)
+
+const interfaceChange = happening(
+  'interface',
+  fc.record({ n: index(8), isLost: fc.boolean() }),
+  (world, { n, isLost }) => {
+    if (isLost) world.datapath.loseInterface(`if${n}`)
+    else world.datapath.gainInterface(`if${n}`)
+    world.nowMs += 1_001
+    world.forwarder.tick()
+  },
+)
+
+const wait = happening('wait', fc.constantFrom(200, 1_000, 4_000, 16_000, 70_000), (world, ms) => {
+  world.wait(ms, 250)
+})
+
+const restart = happening('restart', fc.constant(null), (world) => world.restart())
+
+/** Changes of the topology alone. */
+export const topologyChange: fc.Arbitrary<Happening> = fc.oneof(
+  { weight: 1, arbitrary: bridge },
+  { weight: 1, arbitrary: router },
+  { weight: 4, arbitrary: exteriorPort },
+  { weight: 1, arbitrary: removePort },
+  { weight: 3, arbitrary: link },
+  { weight: 1, arbitrary: unlink },
+  { weight: 2, arbitrary: exteriorRouterPort },
+  { weight: 4, arbitrary: route },
+  { weight: 1, arbitrary: removeRoute },
+)
+
+/** Interfaces that come and go, time, and agents that die. */
+export const upheaval: fc.Arbitrary<Happening> = fc.oneof(
+  { weight: 3, arbitrary: interfaceChange },
+  { weight: 1, arbitrary: wait },
+  { weight: 1, arbitrary: restart },
+)
+
+/** A world with its devices, some ports and links, before anything random happens to it. */
+export function furnish(world: World): void {
+  world.put(
+    ...[0, 1, 2].map((n) => put('bridge', { id: `b${n}`, adminUp: true })),
+    ...[0, 1].map((n) => put('router', { id: `r${n}`, adminUp: true })),
+  )
+  for (let n = 0; n < 8; n++) {
+    const mac = formatMac(hostMacs[n] ?? 0)
+    const stations = [{ mac, addresses: [formatIp(address(n % 2, 2 + (n >> 1)))] }]
+    world.put(
+      put('port', { ...bridgePort(`p${n}`, n % 2), ...(n < 4 ? { stations } : {}) }),
+      put('binding', { id: `p${n}`, host, interface: `if${n}` }),
+    )
+  }
+  for (const n of [0, 1])
+    world.put(
+      put('port', { ...bridgePort(`l${n}a`, n), peer: `l${n}b` }),
+      put('port', { ...routerPort(`l${n}b`, n, 0, true), peer: `l${n}a` }),
+    )
+}
