@@ -63,9 +63,7 @@ class RouteLinks implements Links {
   readonly #socket = new NetlinkSocket(routeProtocol)
 
   list(): readonly Link[] {
-    return this.#guard(() =>
-      this.#socket.dump('list links', message.getLink, linkHeader(0)).map(decodeLink),
-    )
+    return this.#guard(() => listLinks(this.#socket))
   }
 
   find(name: string): Link | undefined {
@@ -248,6 +246,10 @@ export function decodeTransmitDrops({ payload }: NetlinkMessage): number {
   return Number(new DataView(stats.buffer, stats.byteOffset).getBigUint64(56, true))
 }
 
+export function listLinks(socket: NetlinkSocket): readonly Link[] {
+  return socket.dump('list links', message.getLink, linkHeader(0)).map(decodeLink)
+}
+
 /** One request for what `decodeTransmitDrops` reads. */
 export function queryLink(socket: NetlinkSocket, index: number): NetlinkMessage | undefined {
   return socket.query('read link', message.getLink, linkHeader(index))[0]
@@ -289,7 +291,7 @@ function describeEnd(
   return writer.attribute(ifla.address, bytes)
 }
 
-export function decodeLink({ payload }: NetlinkMessage): Link {
+function decodeLink({ payload }: NetlinkMessage): Link {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength)
   const attributes = decodeAttributes(payload.subarray(16))
   const info = findAttribute(attributes, ifla.info)

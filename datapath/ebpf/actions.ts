@@ -1,0 +1,224 @@
+/**
+ * Carries out a flow's actions on the packet, as packet/apply.ts says. Helpers of the kernel do the
+ * changes, since they keep the packet's checksum state: a checksum that the sender left to be
+ * completed stays so. A change that a helper refuses drops the packet and is counted; half a rewrite
+ * must not leave.
+ */
+import { type Assembler, r0, r1, r2, r3, r4 } from './assembler.ts'
+import { context, count, helper, shot, stack, wireVlan } from './kernel.ts'
+import { chainMax, entry, outputsMax, slot, slotPayload, table } from './layout.ts'
+import { callLocate, emitLocate } from './locate.ts'
+import { emitUpcalls } from './upcall.ts'
+
+const { place, scratch } = stack
+// linux/bpf.h: BPF_F_RECOMPUTE_CSUM, BPF_F_PSEUDO_HDR, BPF_F_MARK_MANGLED_0
+const recomputeChecksum = 0x1
+const pseudoHeader = 0x10
+const zeroIsNone = 0x20
+
+/** From the slot at r7 on; ends the program. Defines `drop`, `failed` and, where asked, `miss` too. */
+export function emitActions(a: Assembler, withMiss: boolean): void {
+  a.mov(8, 0).mov(9, 0)
+  a.label('loop').load(8, 1, 7, 0)
+  for (const [label, kind] of Object.entries(slot))
+    if (label !== 'end') a.when(1, 'eq', kind, label)
+  a.jump('drop')
+
+  a.label('advance').op('add', 8, 1).when(8, 'ge', entry.slotCount, 'drop')
+  a.op('add', 7, entry.slotSize).jump('loop')
+  emitNext(a)
+  emitOutputs(a)
+  emitEthernet(a)
+  emitIpBytes(a)
+  emitAddresses(a)
+  emitPorts(a)
+  emitTunnel(a)
+
+  a.label('failed')
+  count(a, table.failures)
+  a.label('drop').mov(0, shot).exit()
+  emitUpcalls(a, withMiss)
+  emitLocate(a)
+}
+
+/** Goes on in another entry. */
+function emitNext(a: Assembler): void {
+  a.label('next').op('add', 9, 1).when(9, 'ge', chainMax, 'drop')
+  a.load(32, 1, 7, slotPayload).store(32, 10, scratch, r1)
+  a.map(1, 'entries').mov(2, { r: 10 }).op('add', 2, scratch).helper(helper.mapLookup)
+  a.when(0, 'eq', 0, 'drop').mov(7, r0).op('add', 7, entry.slots).mov(8, 0).jump('loop')
+}
+
+function emitOutputs(a: Assembler): void {
+  a.label('last').load(32, 1, 7, slotPayload).mov(2, 0).helper(helper.redirect).exit()
+  a.label('lastPeer').load(32, 1, 7, slotPayload).mov(2, 0).helper(helper.redirectPeer).exit()
+
+  // A copy that cannot be sent must not keep the others from being.
+  a.label('outputs')
+  for (let index = 0; index < outputsMax; index++) {
+    const sent = a.unique('sent')
+    a.load(8, 1, 7, 1).when(1, 'le', index, 'advance')
+    a.mov(1, { r: 6 })
+      .load(32, 2, 7, slotPayload + 4 * index)
+      .mov(3, 0)
+    a.helper(helper.cloneRedirect).when(0, 'eq', 0, sent)
+    count(a, table.failures)
+    a.label(sent)
+  }
+  a.jump('advance')
+}
+
+function emitEthernet(a: Assembler): void {
+  a.label('setEth').mov(2, 0)
+  storeFromSlot(a, 12, 0)
+
+  a.label('pushVlan').mov(1, { r: 6 }).mov(2, wireVlan).load(32, 3, 7, slotPayload)
+  a.helper(helper.vlanPush).when(0, 'ne', 0, 'failed').jump('moved')
+
+  a.label('popVlan').load(32, 1, 6, context.vlanPresent).when(1, 'eq', 0, 'popInline')
+  a.load(32, 1, 6, context.vlanProto).when(1, 'ne', wireVlan, 'advance').jump('pop')
+  a.label('popInline').load(32, 1, 6, context.len).when(1, 'lt', 18, 'advance').mov(2, 12)
+  loadToScratch(a, 2)
+  a.when(1, 'ne', wireVlan, 'advance')
+  a.label('pop').mov(1, { r: 6 }).helper(helper.vlanPop).when(0, 'ne', 0, 'failed')
+  a.label('moved')
+  callLocate(a)
+  a.jump('advance')
+
+  a.label('setArp')
+  require(a, 0x0806)
+  a.load(32, 2, 10, place.l3).op('add', 2, 6)
+  storeFromSlot(a, 22, recomputeChecksum)
+}
+
+/** Time to live and type of service; the header's checksum follows. */
+function emitIpBytes(a: Assembler): void {
+  a.label('setTtl')
+  require(a, 0x0800)
+  // The word of TTL and protocol stands right before the checksum: one load, one store.
+  a.load(32, 2, 10, place.l3).op('add', 2, 8)
+  loadToScratch(a, 4)
+  a.load(16, 1, 10, scratch).load(8, 2, 7, slotPayload).store(8, 10, scratch, r2)
+  a.load(16, 2, 10, scratch).load(16, 3, 10, scratch + 2)
+  // RFC 1624, equation 3: HC' = ~(~HC + ~m + m'). The order of bytes does not matter to it.
+  a.op('xor', 1, 0xffff).op('xor', 3, 0xffff).op('add', 3, r1).op('add', 3, r2)
+  for (let fold = 0; fold < 2; fold++)
+    a.mov(1, r3).op('shr', 1, 16).op('and', 3, 0xffff).op('add', 3, r1)
+  a.op('xor', 3, 0xffff).store(16, 10, scratch + 2, r3)
+  a.load(32, 2, 10, place.l3).op('add', 2, 8).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, 4)
+  storeBytes(a, 0)
+  a.jump('advance')
+
+  a.label('setTos')
+  require(a, 0x0800)
+  a.load(32, 2, 10, place.l3)
+  loadToScratch(a, 2)
+  a.mov(3, r1)
+    .load(8, 1, 7, slotPayload)
+    .store(8, 10, scratch + 1, r1)
+  a.load(16, 4, 10, scratch).mov(5, 2)
+  replaceIpChecksum(a)
+  a.load(32, 2, 10, place.l3).op('add', 2, 1)
+  storeFromSlot(a, 1, 0)
+}
+
+/** Addresses; the checksums of IPv4 and of TCP or UDP follow. */
+function emitAddresses(a: Assembler): void {
+  for (const [label, offset] of [
+    ['setIpSrc', 12],
+    ['setIpDst', 16],
+  ] as const) {
+    const header = a.unique('header')
+    a.label(label)
+    require(a, 0x0800)
+    a.load(32, 2, 10, place.l3).op('add', 2, offset)
+    loadToScratch(a, 4)
+    findChecksum(a, header)
+    a.op('or', 5, pseudoHeader | 4)
+      .load(32, 3, 10, scratch)
+      .load(32, 4, 7, slotPayload)
+    a.mov(1, { r: 6 }).helper(helper.l4CsumReplace).when(0, 'ne', 0, 'failed')
+    a.label(header).load(32, 3, 10, scratch).load(32, 4, 7, slotPayload).mov(5, 4)
+    replaceIpChecksum(a)
+    a.load(32, 2, 10, place.l3).op('add', 2, offset)
+    storeFromSlot(a, 4, 0)
+  }
+}
+
+/** Ports of TCP and UDP over IPv4. */
+function emitPorts(a: Assembler): void {
+  for (const [label, offset] of [
+    ['setTpSrc', 0],
+    ['setTpDst', 2],
+  ] as const) {
+    a.label(label)
+    require(a, 0x0800)
+    a.load(32, 2, 10, place.l4).when(2, 'eq', 0, 'advance').op('add', 2, offset)
+    // An l4 too near the end has no port to load: then there is nothing to set.
+    a.mov(1, { r: 6 }).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, 2)
+    a.helper(helper.loadBytes).when(0, 'ne', 0, 'advance')
+    findChecksum(a, 'advance')
+    a.op('or', 5, 2).load(16, 3, 10, scratch).load(16, 4, 7, slotPayload)
+    a.mov(1, { r: 6 }).helper(helper.l4CsumReplace).when(0, 'ne', 0, 'failed')
+    a.load(32, 2, 10, place.l4).op('add', 2, offset)
+    storeFromSlot(a, 2, 0)
+  }
+}
+
+function emitTunnel(a: Assembler): void {
+  // struct bpf_tunnel_key, linux/bpf.h: id, remote_ipv4 at 4, ttl at 21, local_ipv4 at 28 of 44.
+  a.label('setTunnel')
+  for (let at = 0; at < 48; at += 8) a.store(64, 10, stack.block + at, 0)
+  a.load(32, 1, 7, slotPayload).store(32, 10, stack.block, r1)
+  a.load(32, 1, 7, slotPayload + 4).store(32, 10, stack.block + 4, r1)
+  a.load(32, 1, 7, slotPayload + 8).store(32, 10, stack.block + 28, r1)
+  a.store(8, 10, stack.block + 21, 64)
+  // Kernels before 6.0 know no local address: they take the shorter form.
+  for (const size of [44, 28]) {
+    a.mov(1, { r: 6 }).mov(2, { r: 10 }).op('add', 2, stack.block).mov(3, size).mov(4, 0)
+    a.helper(helper.setTunnelKey).when(0, 'eq', 0, 'advance')
+  }
+  a.jump('failed')
+}
+
+/** Goes on when the packet has the header (0x0800 or 0x0806), otherwise to `advance`. */
+function require(a: Assembler, kind: number): void {
+  a.load(32, 1, 10, place.kind).when(1, 'ne', kind, 'advance')
+}
+
+/** r2 = offset of the L4 checksum, r5 = flags; to `otherwise` when the packet has none. Uses r1. */
+function findChecksum(a: Assembler, otherwise: string): void {
+  const [udp, found] = [a.unique('udp'), a.unique('found')]
+  a.load(32, 2, 10, place.l4).when(2, 'eq', 0, otherwise).load(32, 4, 6, context.len)
+  a.load(32, 1, 10, place.proto).when(1, 'eq', 17, udp).when(1, 'ne', 6, otherwise)
+  a.mov(1, r2).op('add', 1, 18).when(1, 'gt', r4, otherwise)
+  a.op('add', 2, 16).mov(5, 0).jump(found)
+  a.label(udp).mov(1, r2).op('add', 1, 8).when(1, 'gt', r4, otherwise)
+  a.op('add', 2, 6).mov(5, zeroIsNone)
+  a.label(found)
+}
+
+/** Loads up to 8 bytes at offset r2 to the scratch and to r1. */
+function loadToScratch(a: Assembler, size: 2 | 4): void {
+  a.mov(1, { r: 6 }).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, size)
+  a.helper(helper.loadBytes).when(0, 'ne', 0, 'failed')
+  a.load(size === 2 ? 16 : 32, 1, 10, scratch)
+}
+
+/** Updates the IPv4 checksum for r3 becoming r4, r5 bytes. */
+function replaceIpChecksum(a: Assembler): void {
+  a.load(32, 2, 10, place.l3).op('add', 2, 10).mov(1, { r: 6 })
+  a.helper(helper.l3CsumReplace).when(0, 'ne', 0, 'failed')
+}
+
+/** Stores the slot's payload at offset r2 and goes to the next action. */
+function storeFromSlot(a: Assembler, size: number, flags: number): void {
+  a.mov(3, { r: 7 }).op('add', 3, slotPayload).mov(4, size)
+  storeBytes(a, flags)
+  a.jump('advance')
+}
+
+/** Stores r4 bytes from r3 at offset r2. */
+function storeBytes(a: Assembler, flags: number): void {
+  a.mov(1, { r: 6 }).mov(5, flags).helper(helper.storeBytes).when(0, 'ne', 0, 'failed')
+}

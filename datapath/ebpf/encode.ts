@@ -1,0 +1,199 @@
+/**
+ * Actions as slots, the form that our programs carry out, and back. Slots are written in the order
+ * of the actions; outputs next to each other share slots; the last output takes the packet itself.
+ */
+import type { Action } from '../../packet/action.ts'
+import { readU16, readU32, writeU32, writeU48 } from '../../packet/bytes.ts'
+import { DatapathError } from '../datapath.ts'
+import { chainMax, entry, outputsMax, slot, slotPayload } from './layout.ts'
+
+/** Slots that a chain of entries holds: one in each entry but the last is for the way on. */
+export const slotsMax = (chainMax - 1) * (entry.slotCount - 1) + entry.slotCount
+
+/** The slots of one action list; made once and filled anew. */
+export class SlotList {
+  readonly bytes = new Uint8Array(slotsMax * entry.slotSize)
+  readonly #view = new DataView(this.bytes.buffer)
+  #count = 0
+
+  get count(): number {
+    return this.#count
+  }
+
+  /**
+   * `straight` says of a port whether packets can go into its peer's network namespace directly.
+   * @throws DatapathError `E2BIG`
+   */
+  encode(actions: readonly Action[], straight: (port: number) => boolean): void {
+    this.#count = 0
+    this.bytes.fill(0)
+    const ordered = order(actions)
+    const final = ordered.at(-1)
+    for (const action of ordered) {
+      if (action.kind !== 'output') this.#encodeOne(action)
+      else if (action !== final) this.#output(action.port)
+      else {
+        const at = this.#add(straight(action.port) ? slot.lastPeer : slot.last)
+        this.#view.setUint32(at, action.port, true)
+      }
+    }
+  }
+
+  /** Joins the last slot when that has outputs and room for one more. */
+  #output(port: number): void {
+    const before = (this.#count - 1) * entry.slotSize
+    const room =
+      this.#count > 0 &&
+      this.bytes[before] === slot.outputs &&
+      (this.bytes[before + 1] ?? 0) < outputsMax
+    const start = room ? before : this.#add(slot.outputs) - slotPayload
+    const count = this.bytes[start + 1] ?? 0
+    this.#view.setUint32(start + slotPayload + 4 * count, port, true)
+    this.bytes[start + 1] = count + 1
+  }
+
+  /** Values that go into the packet are in network order, the others in this machine's. */
+  #encodeOne(action: Exclude<Action, { kind: 'output' }>): void {
+    const at = this.#add(slot[action.kind])
+    const { bytes } = this
+    switch (action.kind) {
+      case 'setEth':
+        writeU48(bytes, at, action.dst)
+        writeU48(bytes, at + 6, action.src)
+        break
+      case 'setTtl':
+        bytes[at] = action.ttl
+        break
+      case 'setTos':
+        bytes[at] = action.tos
+        break
+      case 'setIpSrc':
+      case 'setIpDst':
+        writeU32(bytes, at, action.address)
+        break
+      case 'setTpSrc':
+      case 'setTpDst':
+        this.#view.setUint16(at, action.port)
+        break
+      case 'setArp':
+        this.#view.setUint16(at, action.op)
+        writeU48(bytes, at + 2, action.sha)
+        writeU32(bytes, at + 8, action.spa)
+        writeU48(bytes, at + 12, action.tha)
+        writeU32(bytes, at + 18, action.tpa)
+        break
+      case 'pushVlan':
+        this.#view.setUint32(at, action.tci & 0xefff, true)
+        break
+      case 'setTunnel':
+        this.#view.setUint32(at, action.id, true)
+        this.#view.setUint32(at + 4, action.dst, true)
+        this.#view.setUint32(at + 8, action.src, true)
+        break
+      case 'userspace':
+        this.#view.setUint32(at, action.reason, true)
+        break
+      case 'popVlan':
+        break
+    }
+  }
+
+  /** A new slot; says where its payload starts. */
+  #add(kind: number): number {
+    if (this.#count === slotsMax)
+      throw new DatapathError('E2BIG', `actions need over ${slotsMax} slots: execute instead`)
+    const start = this.#count * entry.slotSize
+    this.#count++
+    this.bytes[start] = kind
+    return start + slotPayload
+  }
+}
+
+/**
+ * The same actions without those at the end that change a packet nobody gets, and with the packet
+ * for the agent last: there is no way on after that.
+ */
+function order(actions: readonly Action[]): readonly Action[] {
+  const used = actions.slice(0, 1 + actions.findLastIndex(isSink))
+  const toAgent = used.findIndex(({ kind }) => kind === 'userspace')
+  if (toAgent < 0 || toAgent === used.length - 1) return used
+  if (used.slice(toAgent).some((action) => !isSink(action)))
+    throw new DatapathError('E2BIG', 'actions after userspace change the packet: execute instead')
+  const others = used.filter(({ kind }) => kind !== 'userspace')
+  return [...others, ...used.slice(toAgent, toAgent + 1)]
+}
+
+function isSink({ kind }: Action): boolean {
+  return kind === 'output' || kind === 'userspace'
+}
+
+/** The actions of some slots; undefined when one of them is of no kind that is known here. */
+export function decodeSlots(bytes: Uint8Array): readonly Action[] | undefined {
+  const actions: Action[] = []
+  for (let start = 0; start < bytes.length; start += entry.slotSize) {
+    const kind = bytes[start] ?? slot.end
+    if (kind === slot.end) break
+    const decoded = decodeSlot(kind, bytes.subarray(start, start + entry.slotSize))
+    if (decoded === undefined) return undefined
+    actions.push(...decoded)
+  }
+  return actions
+}
+
+function decodeSlot(kind: number, bytes: Uint8Array): readonly Action[] | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const at = slotPayload
+  const word = (index: number): number => view.getUint32(at + 4 * index, true)
+  switch (kind) {
+    case slot.outputs:
+      return Array.from({ length: bytes[1] ?? 0 }, (_, index) => ({
+        kind: 'output',
+        port: word(index),
+      }))
+    case slot.last:
+    case slot.lastPeer:
+      return [{ kind: 'output', port: word(0) }]
+    case slot.setEth:
+      return [{ kind: 'setEth', dst: readU48(bytes, at), src: readU48(bytes, at + 6) }]
+    case slot.setTtl:
+      return [{ kind: 'setTtl', ttl: view.getUint8(at) }]
+    case slot.setTos:
+      return [{ kind: 'setTos', tos: view.getUint8(at) }]
+    case slot.setIpSrc:
+      return [{ kind: 'setIpSrc', address: readU32(bytes, at) }]
+    case slot.setIpDst:
+      return [{ kind: 'setIpDst', address: readU32(bytes, at) }]
+    case slot.setTpSrc:
+      return [{ kind: 'setTpSrc', port: view.getUint16(at) }]
+    case slot.setTpDst:
+      return [{ kind: 'setTpDst', port: view.getUint16(at) }]
+    case slot.setArp:
+      return [decodeArp(bytes, view.getUint16(at))]
+    case slot.pushVlan:
+      return [{ kind: 'pushVlan', tci: word(0) }]
+    case slot.popVlan:
+      return [{ kind: 'popVlan' }]
+    case slot.setTunnel:
+      return [{ kind: 'setTunnel', id: word(0), dst: word(1), src: word(2) }]
+    case slot.userspace:
+      return [{ kind: 'userspace', reason: word(0) }]
+    default:
+      return undefined
+  }
+}
+
+function decodeArp(bytes: Uint8Array, op: number): Action {
+  const at = slotPayload
+  return {
+    kind: 'setArp',
+    op,
+    sha: readU48(bytes, at + 2),
+    spa: readU32(bytes, at + 8),
+    tha: readU48(bytes, at + 12),
+    tpa: readU32(bytes, at + 18),
+  }
+}
+
+function readU48(bytes: Uint8Array, at: number): number {
+  return readU16(bytes, at) * 0x1_0000_0000 + readU32(bytes, at + 2)
+}
