@@ -57,14 +57,14 @@ export function isDriver(name: string | undefined, driver: string): boolean {
 }
 
 /** Docker at a unix socket. Nothing is asked until it is used, so Docker may come later. */
-export function openDocker(socketPath: string): DockerView {
-  const docker = new Dockerode({ socketPath, timeout: limits.answerMs })
+export function openDocker(socketPath: string, answerMs: number = limits.answerMs): DockerView {
+  const docker = new Dockerode({ socketPath, timeout: answerMs })
   // Events come when they come: no timeout.
   const events = new Dockerode({ socketPath })
   return {
     async networks(driver) {
       try {
-        return await within(limits.answerMs, 'no answer in time', readNetworks(docker, driver))
+        return await within(answerMs, 'no answer in time', readNetworks(docker, driver))
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error)
         const what = `Docker at ${socketPath} cannot be asked for its networks: ${reason}`
