@@ -3,9 +3,11 @@
  * links, two exterior router ports, six routes; interfaces that come and go, time, restarts.
  */
 import fc from 'fast-check'
-import { formatIp, formatMac } from '../../packet/address.ts'
+import { formatIp, formatMac, parseMac } from '../../packet/address.ts'
+import { type FlowKey, writeField } from '../../packet/flow-key.ts'
 import type { Port, RouterPort } from '../../topology/model.ts'
-import { address, hostMac, hostMacs, routerMacs, subnet } from './arbitrary.ts'
+import { address, hostMac, hostMacs, packetKey, routerMacs, subnet } from './arbitrary.ts'
+import { frameOf } from './frame.ts'
 import { host, put, type World } from './world.ts'
 
 /** A thing that happens to a world. What makes no sense in the world as it is does nothing. */
@@ -212,7 +214,38 @@ const wait = happening('wait', fc.constantFrom(200, 1_000, 4_000, 16_000, 70_000
   world.wait(ms, 250)
 })
 
-const restart = happening('restart', fc.constant(null), (world) => world.restart())
+/** Makes a packet one for a router that the interface reaches, if there is one. */
+export function aim(world: World, key: FlowKey, interfaceName: string, pick: number): void {
+  const ports = world.topology.list('port')
+  const bound = world.topology.list('binding').find((one) => one.interface === interfaceName)
+  const ingress = ports.find(({ id }) => id === bound?.id)
+  const reached =
+    ingress?.kind === 'router'
+      ? [ingress]
+      : ports
+          .filter((port) => port.kind === 'bridge' && port.bridge === ingress?.bridge)
+          .map(({ peer }) => ports.find(({ id }) => id === peer))
+          .filter((port) => port?.kind === 'router')
+  const target = reached[pick % Math.max(1, reached.length)]
+  if (target?.kind === 'router') writeField(key, 'ethDst', parseMac(target.mac) ?? 0)
+}
+
+export const interfaces = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => `if${n}`).concat('qf0', 'qf1')
+
+/** A packet comes in, often for a router. */
+export const arrival = happening(
+  'arrival',
+  fc.record({
+    key: packetKey.map((key) => [...key]),
+    on: fc.constantFrom(...interfaces),
+    pick: fc.option(index(4), { nil: undefined }),
+  }),
+  (world, { key: words, on, pick }) => {
+    const key = Uint32Array.from(words)
+    if (pick !== undefined && key[8] === 0x0800) aim(world, key, on, pick)
+    if (world.datapath.ports().some(({ name }) => name === on)) world.send(on, frameOf(key))
+  },
+)
 
 /** Changes of the topology alone. */
 export const topologyChange: fc.Arbitrary<Happening> = fc.oneof(
@@ -225,6 +258,16 @@ export const topologyChange: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 2, arbitrary: exteriorRouterPort },
   { weight: 4, arbitrary: route },
   { weight: 1, arbitrary: removeRoute },
+)
+
+/** The agent dies, the topology changes, a new agent starts. */
+const restart = happening(
+  'restart',
+  fc.array(topologyChange, { maxLength: 4 }),
+  (world, meanwhile) =>
+    world.restart(() => {
+      for (const one of meanwhile) one.run(world)
+    }),
 )
 
 /** Interfaces that come and go, time, and agents that die. */
@@ -250,7 +293,27 @@ export function furnish(world: World): void {
   }
   for (const n of [0, 1])
     world.put(
+      put('port', { ...routerPort(`q${n}`, 4 + n, n, true) }),
+      put('binding', { id: `q${n}`, host, interface: `qf${n}` }),
       put('port', { ...bridgePort(`l${n}a`, n), peer: `l${n}b` }),
       put('port', { ...routerPort(`l${n}b`, n, 0, true), peer: `l${n}a` }),
     )
+  const [left, right] = [routerPort('l2a', 2, 0, true), routerPort('l2b', 2, 1, true)]
+  const far = { mac: '02:00:00:00:00:e0', addresses: [`${formatIp(address(2, 2))}/24`] }
+  world.put(
+    put('port', { ...left, peer: 'l2b' }),
+    put('port', { ...right, ...far, peer: 'l2a' }),
+    put('route', { ...wide, id: 'route0', router: 'r0', port: 'l2a', gateway: '10.3.0.2' }),
+    put('route', { ...wide, id: 'route1', router: 'r1', port: 'q1', gateway: '10.6.0.2' }),
+    put('route', {
+      ...wide,
+      id: 'route2',
+      router: 'r1',
+      dst: '10.0.0.0/8',
+      port: 'l2b',
+      gateway: '10.3.0.1',
+    }),
+  )
 }
+
+const wide = { dst: '0.0.0.0/0', src: '0.0.0.0/0', action: 'port', weight: 10 } as const

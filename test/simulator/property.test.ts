@@ -12,7 +12,7 @@ import { Simulation } from '../../simulator/simulation.ts'
 import type { VirtualTopology } from '../../simulator/virtual-topology.ts'
 import { packetKey } from './arbitrary.ts'
 import { frameOf } from './frame.ts'
-import { furnish, happening, topologyChange, upheaval } from './happening.ts'
+import { aim, arrival, furnish, interfaces, topologyChange, upheaval } from './happening.ts'
 import { World } from './world.ts'
 
 /** Runs a property; a failure says the seed, the smallest case's fault and what led to it. */
@@ -65,7 +65,12 @@ const noise = fc.oneof(
   fc.uint8Array({ minLength: 80, maxLength: 80 }).map((bytes) => new Uint32Array(bytes.buffer)),
 )
 
-const inPort = fc.integer({ min: 1, max: 11 })
+const aimed = fc.record({
+  key: packetKey,
+  on: fc.constantFrom(...interfaces),
+  pick: fc.option(fc.nat({ max: 3 }), { nil: undefined }),
+  noises: fc.array(noise, { minLength: 6, maxLength: 6 }),
+})
 
 test('a packet that differs only outside the mask fares the same', (t) => {
   check(
@@ -73,16 +78,14 @@ test('a packet that differs only outside the mask fares the same', (t) => {
     200,
     fc.property(
       fc.array(topologyChange, { maxLength: 20 }),
-      fc.array(fc.tuple(packetKey, inPort, fc.array(noise, { minLength: 8, maxLength: 8 })), {
-        minLength: 20,
-        maxLength: 20,
-      }),
+      fc.array(aimed, { minLength: 20, maxLength: 20 }),
       (changes, packets) => {
         const world = new World()
         furnish(world)
         for (const change of changes) change.run(world)
-        for (const [key, port, noises] of packets) {
-          key[0] = port
+        for (const { key, on, pick, noises } of packets) {
+          key[0] = world.datapath.ports().find(({ name }) => name === on)?.number ?? 99
+          if (pick !== undefined && key[8] === 0x0800) aim(world, key, on, pick)
           const sim = new Simulation()
           simulate(world.forwarder.topology, key, sim)
           const expected = verdict(world.forwarder.topology, key)
@@ -131,16 +134,6 @@ function checkFlows(world: World, noises: readonly FlowKey[]): void {
 function sorted(actions: readonly Action[]): unknown[] {
   return actions.map((action) => Object.entries(action).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
-
-const arrival = happening(
-  'arrival',
-  fc.record({ key: packetKey.map((key) => [...key]), n: fc.nat({ max: 9 }) }),
-  (world, { key, n }) => {
-    const name = n < 8 ? `if${n}` : `qf${n - 8}`
-    if (world.datapath.ports().some((port) => port.name === name))
-      world.send(name, frameOf(Uint32Array.from(key)))
-  },
-)
 
 test('after any change no installed flow differs from a fresh simulation', (t) => {
   let flows = 0

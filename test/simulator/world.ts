@@ -80,6 +80,7 @@ export class World {
   readonly datapath: MemoryDatapath
   forwarder: Forwarder
   readonly #flowLimit: number | undefined
+  #isDead = false
   readonly #names = new Map<number, string>()
 
   constructor(options: MemoryDatapathOptions & { readonly flowLimit?: number } = {}) {
@@ -94,15 +95,20 @@ export class World {
   }
 
   put(...items: readonly Item[]): void {
-    this.forwarder.apply(this.topology.put(...items))
+    const batch = this.topology.put(...items)
+    if (!this.#isDead) this.forwarder.apply(batch)
   }
 
   remove(kind: Kind, id: string): void {
-    this.forwarder.apply(this.topology.remove(kind, id))
+    const batch = this.topology.remove(kind, id)
+    if (!this.#isDead) this.forwarder.apply(batch)
   }
 
   /** As if the agent had died and a new one had started over the same datapath. */
-  restart(): void {
+  restart(meanwhile: () => void = () => undefined): void {
+    this.#isDead = true
+    meanwhile()
+    this.#isDead = false
     this.forwarder = this.#start()
     this.forwarder.apply(this.topology.snapshot())
     this.forwarder.adopt()
