@@ -15,6 +15,11 @@ export interface DriverContext {
   readonly report: (what: string) => void
 }
 
+export const limits = {
+  /** The datapath and the gateway have taken a change by then, or the call is taken back. */
+  settleMs: 12_000,
+} as const
+
 /** Answers a call; an undefined body means that none was sent. */
 export type Call = (context: DriverContext, body: unknown) => Promise<object> | object
 
@@ -76,4 +81,10 @@ export async function within<T>(ms: number, message: string, work: Promise<T>): 
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** Waits until packets and the host see a revision. @throws DriverError code `TIMEOUT` */
+export function settle({ settled }: DriverContext, revision: Revision): Promise<void> {
+  const late = 'midonet: forwarding did not take the change in time; see midonet status'
+  return within(limits.settleMs, late, settled(revision))
 }

@@ -150,7 +150,7 @@ function watchEvents(docker: Dockerode, changed: () => void): () => void {
   }
   const follow = async () => {
     try {
-      stream = await docker.getEvents({ filters: { type: ['network', 'container'] } })
+      stream = await docker.getEvents({ filters: { type: ['network'] } })
       if (stopped) return end(stream)
       retryMs = limits.retryMs
       // Docker is here (again): it may have changed anything meanwhile.

@@ -20,7 +20,7 @@ export interface DriverSettings {
   readonly socketPath: string
   /** The agent's own API, for `midonet status` and `midonet trace`. */
   readonly apiSocketPath: string
-  /** Calls that come before it resolves wait for it, up to 5 s; its rejection is told to Docker. */
+  /** Calls that come before wait for it, up to 5 s; its rejection is told to Docker. */
   readonly store: Promise<Store>
   readonly links: Links
   readonly hostId: string | Promise<string>

@@ -123,15 +123,14 @@ export function bindEndpoint(
   draft.put('binding', { id: endpoint.id, host: endpoint.host, interface: name })
 }
 
-/** Writes that no container has the endpoint. Returns the links that are left without a use. */
-export function unbindEndpoint(draft: Draft, id: string): readonly string[] {
+/** Writes that no container has the endpoint. */
+export function unbindEndpoint(draft: Draft, id: string): void {
   const endpoint = draft.get('endpoint', id)
-  if (endpoint === undefined) return []
+  if (endpoint === undefined) return
   draft.delete('binding', id)
   const { interface: link, sandbox: _, ...rest } = endpoint
-  if (link === undefined && endpoint.publications.length === 0) return [linkNames(id).host]
+  if (link === undefined && endpoint.publications.length === 0) return
   draft.put('endpoint', { ...rest, publications: [] })
-  return [link ?? linkNames(id).host]
 }
 
 /** Removes an endpoint. Returns the links that are left without a use. */

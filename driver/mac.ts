@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { formatMac, parseCidr } from '../packet/address.ts'
 
-/** Locally administered, second octet "m", "n" or "6"; the last four tell the address. */
+/** Locally administered; the second octet is "m", "n" or "6", the last four tell the address. */
 const prefixes = { endpoint: 0x026d, gateway: 0x026e, other: 0x0236 } as const
 
 /** The MAC of an endpoint for which Docker gave none; `seed` is used when it has no IPv4 address. */

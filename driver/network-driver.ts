@@ -1,37 +1,20 @@
 /**
- * Docker's NetworkDriver calls. Each may come again, in any order, for ids that are unknown; those
- * that undo (Leave, Delete…, Revoke…) succeed always, since Docker shows their errors to nobody and
- * never repeats them.
+ * Docker's NetworkDriver calls. Each may come again, in any order, for unknown ids; those that undo
+ * (Leave, Delete…, Revoke…) succeed always: Docker shows their errors to nobody and never tries
+ * again.
  */
 import { formatCidr, formatIpv6, networkOf, parseCidr, parseMac } from '../packet/address.ts'
 import { parseCidr6 } from '../topology/address6.ts'
-import type { Endpoint, Network, Publication } from '../topology/model.ts'
-import { type Call, type DriverContext, within } from './context.ts'
-import {
-  bindEndpoint,
-  createEndpoint,
-  deleteEndpoint,
-  holderOf,
-  linkNames,
-  publish,
-  requireEndpoint,
-  requireNetwork,
-  unbindEndpoint,
-} from './endpoint.ts'
+import type { Endpoint } from '../topology/model.ts'
+import type { Call, DriverContext } from './context.ts'
+import { createEndpoint, deleteEndpoint, holderOf, linkNames } from './endpoint.ts'
 import { DriverError } from './error.ts'
-import { createNetwork, deleteNetwork, gatewayFor, siblingRoutes } from './network.ts'
+import { publishCall, revokeCall } from './external.ts'
+import { joinCall, leaveCall, removeLinks } from './join.ts'
+import { createNetwork, deleteNetwork } from './network.ts'
 import { checkEndpointOptions, readNetworkOptions } from './options.ts'
-import { choosePublications } from './publication.ts'
-import { readPortMap, readRequest, requests } from './request.ts'
+import { readRequest, requests } from './request.ts'
 import { takenByHost } from './subnet.ts'
-
-export const limits = {
-  /** The datapath and the gateway have taken a change by then, or the call is taken back. */
-  settleMs: 12_000,
-} as const
-
-/** The turn of those who choose host ports; no id of Docker's looks like it. */
-const publishing = '/publications'
 
 /** By name, as Docker calls them. */
 export const networkCalls: Readonly<Record<string, Call>> = {
@@ -124,7 +107,7 @@ async function createEndpointCall(context: DriverContext, body: unknown): Promis
     removeLinks(context, value.links)
     if (value.gone !== undefined)
       context.report(
-        `endpoint ${value.gone.id.slice(0, 12)}, which held ${value.gone.address} without a container, was removed`,
+        `endpoint ${value.gone.id.slice(0, 12)}, which held ${value.gone.address} for nobody, was removed`,
       )
     return value.endpoint
   })
@@ -177,138 +160,6 @@ async function deleteEndpointCall(context: DriverContext, body: unknown): Promis
   return {}
 }
 
-async function joinCall(context: DriverContext, body: unknown): Promise<object> {
-  const request = readRequest('Join', requests.join, body)
-  const id = request.EndpointID
-  context.recent.touch(id)
-  context.recent.touch(linkNames(id).host)
-  return context.turns.take(id, async () => {
-    const endpoint = requireEndpoint(context.store, request.NetworkID, id)
-    const network = requireNetwork(context.store, request.NetworkID)
-    await attach(context, endpoint, network, request.SandboxKey || undefined)
-    return joinAnswer(context, endpoint, network)
-  })
-}
-
-/** Makes the veth pair and binds it; takes everything back when a step fails. */
-async function attach(
-  context: DriverContext,
-  endpoint: Endpoint,
-  network: Network,
-  sandbox: string | undefined,
-): Promise<void> {
-  const { store, links } = context
-  const names = linkNames(endpoint.id)
-  const bound = endpoint.interface !== undefined && links.find(endpoint.interface) !== undefined
-  if (bound && store.get('binding', endpoint.id) !== undefined)
-    return settle(context, store.revision)
-  // A pair of that name is left from a Join whose end nobody saw.
-  links.remove(names.host)
-  links.remove(names.peer)
-  links.createVeth({
-    name: names.host,
-    peerName: names.peer,
-    peerMac: endpoint.mac,
-    mtu: network.mtu,
-  })
-  try {
-    const { revision } = await store.transact((draft) => {
-      const current = requireEndpoint(draft, network.id, endpoint.id)
-      bindEndpoint(draft, current, names.host, sandbox)
-    })
-    await settle(context, revision)
-  } catch (error) {
-    await detach(context, endpoint.id)
-    throw error
-  }
-}
-
-function joinAnswer({ store }: DriverContext, endpoint: Endpoint, network: Network): object {
-  const answer = {
-    InterfaceName: { SrcName: linkNames(endpoint.id).peer, DstPrefix: 'eth' },
-  }
-  const gateway = gatewayFor(network, endpoint.address)
-  if (network.gatewayMode === 'virtual' && !network.internal)
-    // Without a gateway Docker would add its own gateway bridge, which nobody asked for.
-    return gateway === undefined
-      ? { ...answer, DisableGatewayService: true }
-      : { ...answer, Gateway: gateway }
-  const routes = siblingRoutes(store, network, gateway)
-  const list = routes.map(({ subnet, nextHop }) => ({
-    Destination: subnet,
-    RouteType: 0,
-    NextHop: nextHop,
-  }))
-  return { ...answer, StaticRoutes: list }
-}
-
-async function leaveCall(context: DriverContext, body: unknown): Promise<object> {
-  const { EndpointID } = readRequest('Leave', requests.endpointRef, body)
-  context.recent.touch(EndpointID)
-  await context.turns.take(EndpointID, () => detach(context, EndpointID))
-  return {}
-}
-
-async function detach(context: DriverContext, id: string): Promise<void> {
-  if (context.store.get('endpoint', id) === undefined) return
-  try {
-    await context.store.transact((draft) => unbindEndpoint(draft, id))
-  } finally {
-    removeLinks(context, [linkNames(id).host])
-  }
-}
-
-/** What cannot be removed now is found by the reconciler later. */
-function removeLinks({ links, report }: DriverContext, names: readonly string[]): void {
-  for (const name of names) {
-    try {
-      links.remove(name)
-    } catch (error) {
-      report(`link ${name} could not be removed: ${error instanceof Error ? error.message : error}`)
-    }
-  }
-}
-
-async function publishCall(context: DriverContext, body: unknown): Promise<object> {
-  const call = 'ProgramExternalConnectivity'
-  const request = readRequest(call, requests.external, body)
-  const wanted = readPortMap(request.Options)
-  const { store } = context
-  await context.turns.take(request.EndpointID, async () => {
-    const endpoint = requireEndpoint(store, request.NetworkID, request.EndpointID)
-    if (wanted.length === 0 && endpoint.publications.length === 0) return
-    // One at a time chooses, so that two do not choose the same port.
-    const { revision } = await context.turns.take(publishing, async () => {
-      const chosen = await choosePublications(store, endpoint, wanted)
-      return store.transact((draft) => publish(draft, endpoint.id, chosen))
-    })
-    try {
-      await settle(context, revision)
-    } catch (error) {
-      await withdraw(context, endpoint.id, endpoint.publications)
-      throw error
-    }
-  })
-  return {}
-}
-
-async function revokeCall(context: DriverContext, body: unknown): Promise<object> {
-  const call = 'RevokeExternalConnectivity'
-  const { EndpointID } = readRequest(call, requests.endpointRef, body)
-  await context.turns.take(EndpointID, () => withdraw(context, EndpointID, []))
-  return {}
-}
-
-async function withdraw(
-  { store }: DriverContext,
-  id: string,
-  rest: readonly Publication[],
-): Promise<void> {
-  const endpoint = store.get('endpoint', id)
-  if (endpoint === undefined || endpoint.publications.length + rest.length === 0) return
-  await store.transact((draft) => publish(draft, id, rest))
-}
-
 function operInfoCall({ store }: DriverContext, body: unknown): object {
   const { EndpointID } = readRequest('EndpointOperInfo', requests.endpointRef, body)
   const endpoint = store.get('endpoint', EndpointID)
@@ -323,9 +174,4 @@ function operInfoCall({ store }: DriverContext, body: unknown): object {
       'org.midonet.mac': endpoint.mac,
     },
   }
-}
-
-function settle({ settled }: DriverContext, revision: number): Promise<void> {
-  const late = 'midonet: forwarding did not take the change in time; see midonet status'
-  return within(limits.settleMs, late, settled(revision))
 }

@@ -109,7 +109,7 @@ function findRouter(draft: Draft, plan: NetworkPlan): Found<Router> | undefined 
   if (!hasGateway)
     throw new DriverError(
       'INVALID_OPTION',
-      `midonet: router ${name} needs a gateway address on this network: give --subnet, or leave out org.midonet.router`,
+      `midonet: router ${name} needs a gateway on this network; give --subnet or name no router`,
     )
   const device = draft.list('router').find((router) => router.name === name)
   if (device === undefined)

@@ -1,6 +1,6 @@
 /** What the store, the kernel's links and Docker disagree about. Pure: it finds, others act. */
 import type { Link } from '../datapath/link.ts'
-import type { Endpoint, Network } from '../topology/model.ts'
+import type { Address, Endpoint, Network } from '../topology/model.ts'
 import type { Reader } from '../topology/store.ts'
 import { type DockerNetwork, isDriver } from './docker.ts'
 import { linkNames } from './endpoint.ts'
@@ -47,7 +47,7 @@ function findEndpoints(picture: Picture, docker: readonly DockerNetwork[]): Find
       (endpoint): Finding => ({
         kind: 'endpoint',
         id: endpoint.id,
-        what: `endpoint ${short(endpoint.id)} (${endpoint.address ?? endpoint.mac}): Docker has it no more`,
+        what: `endpoint ${short(endpoint.id)} (${addressOf(endpoint)}): Docker has it no more`,
       }),
     )
   const broken = ours.flatMap((network) =>
@@ -89,6 +89,12 @@ function subnetsOf({ subnets }: Network): string {
 /** Any driver's networks may have their addresses from us. */
 function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[] {
   const ours = docker.filter((network) => isDriver(network.ipamDriver, picture.driver))
+  const addresses = new Map<string, Address[]>()
+  for (const address of picture.store.list('address')) {
+    const others = addresses.get(address.pool)
+    if (others === undefined) addresses.set(address.pool, [address])
+    else others.push(address)
+  }
   return picture.store.list('pool').flatMap((pool): Finding[] => {
     const users = ours.filter((network) => network.subnets.includes(pool.subnet))
     if (users.length === 0)
@@ -101,9 +107,8 @@ function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[
         ...network.endpoints.flatMap(({ addresses }) => addresses),
       ]),
     )
-    return picture.store
-      .list('address')
-      .filter(({ pool: id, gateway, address }) => id === pool.id && !gateway && !used.has(address))
+    return (addresses.get(pool.id) ?? [])
+      .filter(({ gateway, address }) => !gateway && !used.has(address))
       .map(({ id, address }) => ({
         kind: 'address',
         id,
@@ -137,6 +142,10 @@ function findLinks(picture: Picture): Finding[] {
 
 function endpointsHere({ store, host }: Picture): readonly Endpoint[] {
   return store.list('endpoint').filter((endpoint) => endpoint.host === host)
+}
+
+function addressOf({ address, address6, mac }: Endpoint): string {
+  return address ?? address6 ?? mac
 }
 
 function report(id: string, what: string): Finding {

@@ -1,7 +1,7 @@
 /**
  * Compares Docker, the store and the kernel's links at the start, when Docker says that something
- * changed, and every half minute; repairs what has been wrong twice, some seconds apart, and that no
- * call touched a moment ago. While Docker cannot be asked nothing is judged.
+ * changed, and every half minute; repairs what has been wrong twice, some seconds apart, unless a
+ * call touched it a moment ago. While Docker cannot be asked nothing is judged.
  */
 import createDebug from 'debug'
 import type { Draft } from '../topology/store.ts'
@@ -16,7 +16,7 @@ const log = createDebug('midonet:driver')
 export const limits = {
   passMs: 30_000,
   /** From an event to the pass; events come in swarms. */
-  eventMs: 1_000,
+  eventMs: 2_000,
   /** A disagreement must last this long, seen at its beginning and its end. */
   confirmMs: 3_000,
   /** Repairs in one pass; the rest waits for the next. */

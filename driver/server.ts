@@ -2,8 +2,8 @@
  * Docker's plugin protocol: POST /<call> with a JSON body, answered with JSON.
  *
  * An error is `{"Err": …}` for network calls and `{"Error": …}` for IPAM calls; both keys are sent
- * always. Refusals answer 200 (Docker then shows our sentence alone), bad bodies 400. Docker sends a
- * call again after a lost connection, but with an empty body: that is a 400 as well, never a call
+ * always. Refusals answer 200 (Docker then shows our sentence alone), bad bodies 400. After a lost
+ * connection Docker sends a call again, but with an empty body: that is a 400 as well, never a call
  * with nothing in it.
  */
 import createDebug from 'debug'
@@ -27,7 +27,7 @@ export interface PluginCalls {
   readonly plain: Readonly<Record<string, () => object>>
   /** By name, such as `NetworkDriver.Join`. */
   readonly calls: Readonly<Record<string, Call>>
-  /** Calls whose error would harm: answered `{}` when the body is missing or something goes wrong. */
+  /** Calls whose error would harm: answered `{}` without a body, or when something goes wrong. */
   readonly lenient: Readonly<Record<string, Call>>
 }
 

@@ -13,7 +13,7 @@ export interface TakenSpace {
 }
 
 const remedyForWayOut =
-  'choose another --subnet, or let one do without our way out: --internal or -o org.midonet.gateway=docker'
+  'choose another --subnet, or use --internal or -o org.midonet.gateway=docker for one of them'
 
 /** The host's own addresses and routes, less ours and the default route (also in two halves). */
 export function takenByHost(links: Links): readonly TakenSpace[] {

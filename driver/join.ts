@@ -1,0 +1,106 @@
+/** Join and Leave: a container takes an endpoint by one end of a veth pair, and lets go of it. */
+import type { Endpoint, Network } from '../topology/model.ts'
+import { type DriverContext, settle } from './context.ts'
+import {
+  bindEndpoint,
+  linkNames,
+  requireEndpoint,
+  requireNetwork,
+  unbindEndpoint,
+} from './endpoint.ts'
+import { gatewayFor, siblingRoutes } from './network.ts'
+import { readRequest, requests } from './request.ts'
+
+/** Answers Join: makes the link, binds it, waits for the datapath, tells Docker its end. */
+export async function joinCall(context: DriverContext, body: unknown): Promise<object> {
+  const request = readRequest('Join', requests.join, body)
+  const id = request.EndpointID
+  context.recent.touch(id)
+  context.recent.touch(linkNames(id).host)
+  return context.turns.take(id, async () => {
+    const endpoint = requireEndpoint(context.store, request.NetworkID, id)
+    const network = requireNetwork(context.store, request.NetworkID)
+    await attach(context, endpoint, network, request.SandboxKey || undefined)
+    return joinAnswer(context, endpoint, network)
+  })
+}
+
+/** Makes the veth pair and binds it; takes everything back when a step fails. */
+async function attach(
+  context: DriverContext,
+  endpoint: Endpoint,
+  network: Network,
+  sandbox: string | undefined,
+): Promise<void> {
+  const { store, links } = context
+  const names = linkNames(endpoint.id)
+  const bound = endpoint.interface !== undefined && links.find(endpoint.interface) !== undefined
+  if (bound && store.get('binding', endpoint.id) !== undefined)
+    return settle(context, store.revision)
+  // A pair of that name is left from a Join whose end nobody saw.
+  links.remove(names.host)
+  links.remove(names.peer)
+  links.createVeth({
+    name: names.host,
+    peerName: names.peer,
+    peerMac: endpoint.mac,
+    mtu: network.mtu,
+  })
+  try {
+    const { revision } = await store.transact((draft) => {
+      const current = requireEndpoint(draft, network.id, endpoint.id)
+      bindEndpoint(draft, current, names.host, sandbox)
+    })
+    await settle(context, revision)
+  } catch (error) {
+    await detach(context, endpoint.id)
+    throw error
+  }
+}
+
+function joinAnswer({ store }: DriverContext, endpoint: Endpoint, network: Network): object {
+  const answer = {
+    InterfaceName: { SrcName: linkNames(endpoint.id).peer, DstPrefix: 'eth' },
+  }
+  const gateway = gatewayFor(network, endpoint.address)
+  if (network.gatewayMode === 'virtual' && !network.internal)
+    // Without a gateway Docker would add its own gateway bridge, which nobody asked for.
+    return gateway === undefined
+      ? { ...answer, DisableGatewayService: true }
+      : { ...answer, Gateway: gateway }
+  const routes = siblingRoutes(store, network, gateway)
+  const list = routes.map(({ subnet, nextHop }) => ({
+    Destination: subnet,
+    RouteType: 0,
+    NextHop: nextHop,
+  }))
+  return { ...answer, StaticRoutes: list }
+}
+
+/** Answers Leave. */
+export async function leaveCall(context: DriverContext, body: unknown): Promise<object> {
+  const { EndpointID } = readRequest('Leave', requests.endpointRef, body)
+  context.recent.touch(EndpointID)
+  await context.turns.take(EndpointID, () => detach(context, EndpointID))
+  return {}
+}
+
+async function detach(context: DriverContext, id: string): Promise<void> {
+  try {
+    if (context.store.get('endpoint', id) !== undefined)
+      await context.store.transact((draft) => unbindEndpoint(draft, id))
+  } finally {
+    removeLinks(context, [linkNames(id).host])
+  }
+}
+
+/** What cannot be removed now is found by the reconciler later. */
+export function removeLinks({ links, report }: DriverContext, names: readonly string[]): void {
+  for (const name of names) {
+    try {
+      links.remove(name)
+    } catch (error) {
+      report(`link ${name} could not be removed: ${error instanceof Error ? error.message : error}`)
+    }
+  }
+}
