@@ -170,8 +170,10 @@ export class BpfMap {
   }
 
   #call(number: number, key: number, flags: number): number {
-    const attr = begin().u32(0, this.fd).pointer(8, key).pointer(16, this.#value.address)
-    return attr.u32(24, flags).call(number, 32)
+    const attr = begin().u32(0, this.fd).pointer(8, key).u32(24, flags)
+    // A removal must not name a value.
+    if (number !== command.remove) attr.pointer(16, this.#value.address)
+    return attr.call(number, 32)
   }
 
   #refusal(what: string, result: number): DatapathError {
