@@ -11,8 +11,7 @@ import { type FlowKey, keyWords } from '../packet/flow-key.ts'
 import type { FlowInstaller } from './flow-installer.ts'
 import { type Learning, limits as learningLimits } from './learning.ts'
 import { simulate } from './simulate.ts'
-import type { Missing, OutcomeKind, Simulation } from './simulation.ts'
-import { word } from './simulation.ts'
+import { type Missing, type OutcomeKind, type Simulation, word } from './simulation.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 /** What adoption works on. */
@@ -28,7 +27,7 @@ export interface AdoptionWorld {
 /** Compares every flow in the datapath with a simulation of it; keeps it or removes it. */
 export function adoptFlows(world: AdoptionWorld): { kept: number; removed: number } {
   // The flow used last comes last: of two places of one MAC address it has the right one.
-  const installed = [...world.datapath.flows()].sort((a, b) => b.stats.idleMs - a.stats.idleMs)
+  const installed = [...world.datapath.flows()].sort(byIdleness)
   for (const flow of installed) inheritMacs(world, flow)
   let kept = 0
   for (const flow of installed) {
@@ -36,6 +35,11 @@ export function adoptFlows(world: AdoptionWorld): { kept: number; removed: numbe
     else world.datapath.remove(flow.id)
   }
   return { kept, removed: installed.length - kept }
+}
+
+/** Longest idle first. Never used is Infinity, which cannot be subtracted from itself. */
+function byIdleness({ stats: a }: InstalledFlow, { stats: b }: InstalledFlow): number {
+  return a.idleMs === b.idleMs ? 0 : a.idleMs > b.idleMs ? -1 : 1
 }
 
 function inheritMacs(world: AdoptionWorld, flow: InstalledFlow): void {

@@ -111,7 +111,8 @@ export class Learning {
     if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true
     let left = limits.flowsPerMac
     for (const flow of this.#world.flows.with(entry.tag)) {
-      if (left-- === 0) return true
+      // The flow table's own sweep has told of the rest.
+      if (left-- === 0) break
       if (!flow.sources.includes(entry)) continue
       this.#world.refresh(flow)
       entry.lastSeenMs = Math.max(entry.lastSeenMs, flow.usedMs)

@@ -5,8 +5,8 @@ import { createKey } from '../../packet/flow-key.ts'
 import { simulate } from '../../simulator/simulate.ts'
 import { Simulation } from '../../simulator/simulation.ts'
 import { VirtualTopology } from '../../simulator/virtual-topology.ts'
-import type { Change } from '../../topology/store.ts'
 import { frame } from '../simulator/frame.ts'
+import { type Item, put, Topology } from '../simulator/world.ts'
 import type { Row } from './row.ts'
 
 const stations = 64
@@ -59,7 +59,7 @@ function rows(
       unit: 'B',
       ours: bytesEach(run),
       peer: null,
-      goal: 200,
+      goal: 16,
       better: 'lower',
     },
   ]
@@ -98,48 +98,30 @@ function bytesEach(run: (count: number) => void): number {
 }
 
 function twoBridgesAndRouter(): VirtualTopology {
-  const changes: Change[] = []
-  const put = (change: { kind: string; value: { id: string } }) =>
-    changes.push({ ...change, id: change.value.id, before: undefined } as Change)
-  put({ kind: 'router', value: { id: 'r', adminUp: true } as never })
+  const items: Item[] = [put('router', { id: 'r', adminUp: true })]
   for (const net of [1, 2]) {
-    put({ kind: 'bridge', value: { id: `b${net}`, adminUp: true } as never })
-    put({
-      kind: 'port',
-      value: {
-        id: `b${net}-r`,
-        kind: 'bridge',
-        bridge: `b${net}`,
-        adminUp: true,
-        peer: `r-b${net}`,
-      } as never,
-    })
-    put({
-      kind: 'port',
-      value: {
-        id: `r-b${net}`,
+    const [bridge, inner, outer] = [`b${net}`, `b${net}-r`, `r-b${net}`]
+    const onBridge = { kind: 'bridge', bridge, adminUp: true } as const
+    items.push(put('bridge', { id: bridge, adminUp: true }))
+    items.push(put('port', { ...onBridge, id: inner, peer: outer }))
+    items.push(
+      put('port', {
+        id: outer,
         kind: 'router',
         router: 'r',
         adminUp: true,
-        peer: `b${net}-r`,
+        peer: inner,
         mac: `02:00:00:00:0${net}:fe`,
         addresses: [`10.${net}.0.254/24`],
-      } as never,
-    })
-    for (let n = 0; n < stations; n++)
-      put({
-        kind: 'port',
-        value: {
-          id: `p${net}-${n}`,
-          kind: 'bridge',
-          bridge: `b${net}`,
-          adminUp: true,
-          stations: [{ mac: mac(net, n), addresses: [ip(net, n)] }],
-        } as never,
-      })
+      }),
+    )
+    for (let n = 0; n < stations; n++) {
+      const station = { mac: mac(net, n), addresses: [ip(net, n)] }
+      items.push(put('port', { ...onBridge, id: `p${net}-${n}`, stations: [station] }))
+    }
   }
   const topology = new VirtualTopology('host')
-  topology.apply({ revision: 1, changes })
+  topology.apply(new Topology().put(...items))
   for (const net of [1, 2])
     for (let n = 0; n < stations; n++) topology.setVport(`p${net}-${n}`, net * 100 + n)
   return topology

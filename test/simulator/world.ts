@@ -1,5 +1,6 @@
 /** A forwarder over a datapath in memory, with a clock of its own, for tests. */
 
+import type { Datapath } from '../../datapath/datapath.ts'
 import { MemoryDatapath, type MemoryDatapathOptions } from '../../datapath/memory.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey } from '../../packet/flow-key.ts'
@@ -74,24 +75,32 @@ function change(
   return { kind, id, value, before } as Change
 }
 
+export interface WorldOptions extends MemoryDatapathOptions {
+  readonly flowLimit?: number
+  /** Puts something between forwarder and datapath. */
+  readonly between?: (datapath: MemoryDatapath) => Datapath
+}
+
 export class World {
   nowMs = 1_000_000
   readonly topology = new Topology()
   readonly datapath: MemoryDatapath
   forwarder: Forwarder
   readonly #flowLimit: number | undefined
+  readonly #forwarded: Datapath
   #isDead = false
   readonly #names = new Map<number, string>()
 
-  constructor(options: MemoryDatapathOptions & { readonly flowLimit?: number } = {}) {
+  constructor(options: WorldOptions = {}) {
     this.datapath = new MemoryDatapath({ ...options, now: () => this.nowMs })
     this.#flowLimit = options.flowLimit
+    this.#forwarded = options.between?.(this.datapath) ?? this.datapath
     this.forwarder = this.#start()
   }
 
   #start(): Forwarder {
     const limit = this.#flowLimit === undefined ? {} : { flowLimit: this.#flowLimit }
-    return new Forwarder({ datapath: this.datapath, host, now: () => this.nowMs, ...limit })
+    return new Forwarder({ datapath: this.#forwarded, host, now: () => this.nowMs, ...limit })
   }
 
   put(...items: readonly Item[]): void {
