@@ -35,7 +35,7 @@ export function enterFreshNetwork(): void {
 
 /** A frame and the virtio header it came with. */
 export interface TapFrame {
-  readonly header: Uint8Array
+  readonly header: Uint8Array<ArrayBuffer>
   readonly frame: Uint8Array
 }
 
@@ -59,7 +59,7 @@ export class TapPort {
   }
 
   /** As if the interface received this frame, with the work that the header leaves to be done. */
-  send(frame: Uint8Array, header = new Uint8Array(headerSize)): void {
+  send(frame: Uint8Array, header: Uint8Array = new Uint8Array(headerSize)): void {
     const { bytes, address } = scratch()
     bytes.set(header)
     bytes.set(frame, headerSize)
