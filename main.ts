@@ -7,8 +7,9 @@ import { pathToFileURL } from 'node:url'
 import createDebug from 'debug'
 import { Forwarding } from './agent/forwarding.ts'
 import { loadHostId } from './agent/host-id.ts'
+import { nameIds } from './agent/name-ids.ts'
 import { readSettings, type Settings } from './agent/settings.ts'
-import { collectStatus, type Parts } from './agent/status-collect.ts'
+import { collectStatus, namesFromDocker, type Parts } from './agent/status-collect.ts'
 import { expandTracePacket, findTracePort } from './agent/trace-packet.ts'
 import { openLinks } from './datapath/rtnetlink.ts'
 import { openDocker } from './driver/docker.ts'
@@ -57,7 +58,8 @@ export async function runAgent(): Promise<void> {
     trace: async (port, packet) => {
       const { store, forwarding } = await opening
       const id = findTracePort(store, port)
-      return forwarding.trace(id, expandTracePacket(store, id, packet))
+      const result = await forwarding.trace(id, expandTracePacket(store, id, packet))
+      return { ...result, text: nameIds(result.text, await namesFromDocker(parts)) }
     },
   })
   const pidFile = join(settings.runDir, 'agent.pid')

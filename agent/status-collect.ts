@@ -27,7 +27,7 @@ const dockerMs = 1_500
 
 export async function collectStatus(parts: Parts): Promise<Status> {
   const { store, settings } = parts
-  const [forwarding, seen] = await Promise.all([parts.forwarding?.status(), names(parts)])
+  const [forwarding, seen] = await Promise.all([parts.forwarding?.status(), namesFromDocker(parts)])
   const problems: string[] = []
   if (store === undefined) problems.push('the agent is starting')
   if (forwarding !== undefined && !forwarding.running)
@@ -69,7 +69,11 @@ export async function collectStatus(parts: Parts): Promise<Status> {
   }
 }
 
-async function names({ docker, settings }: Parts): Promise<readonly DockerNetwork[] | undefined> {
+/** Docker's networks and their endpoints; undefined when it does not answer in time. */
+export async function namesFromDocker({
+  docker,
+  settings,
+}: Pick<Parts, 'docker' | 'settings'>): Promise<readonly DockerNetwork[] | undefined> {
   const driver = basename(settings.pluginSocket, '.sock')
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => {
