@@ -99,6 +99,8 @@ function interfaceSettings(name: string): readonly (readonly [string, string])[]
     [`net/ipv4/conf/${name}/rp_filter`, '2'],
     // For 127.0.0.1 on a published port; the table's guard keeps containers from the host's loopback.
     [`net/ipv4/conf/${name}/route_localnet`, '1'],
+    // A container that asks for its own published port gets no advice to go another way.
+    [`net/ipv4/conf/${name}/send_redirects`, '0'],
     // No neighbour or router solicitations into a link that has no IPv6 yet.
     [`net/ipv6/conf/${name}/disable_ipv6`, '1'],
   ]

@@ -274,9 +274,9 @@ export class Engine {
     removeCgroups(this.#name())
   }
 
-  /** The ends of the daemons' logs. */
-  log(): string {
-    return ['machine', 'dockerd', 'node']
+  /** The ends of the daemons' logs; `node` is the agent's. */
+  log(...names: readonly string[]): string {
+    return (names.length > 0 ? names : ['machine', 'dockerd', 'node'])
       .map((name) => `--- ${name}\n${tailOf(`${this.#dir}/${name}.log`)}`)
       .join('\n')
   }
@@ -333,7 +333,7 @@ function execute(command: string, args: readonly string[]): Promise<Result> {
 }
 
 function tailOf(file: string): string {
-  const { stdout } = spawnSync('tail', ['-n', '60', file], { encoding: 'utf8' })
+  const { stdout } = spawnSync('tail', ['-n', '25', file], { encoding: 'utf8' })
   return stdout ?? ''
 }
 
