@@ -255,7 +255,10 @@ export class Delivery {
       return
     }
     const outcome = this.#simulate(() => simulateAgain(start, generated, key, unreachable, sim))
-    this.#settle(outcome, { ...parked, installable: !generated && unreachable === undefined })
+    // Its port may have lost the vport meanwhile: then the key says nothing about the port.
+    const isCurrent = topology.portOf(word(key, 0)) === start
+    const installable = !generated && unreachable === undefined && isCurrent
+    this.#settle(outcome, { ...parked, installable })
   }
 
   #execute(

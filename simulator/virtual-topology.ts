@@ -71,7 +71,9 @@ export class VirtualTopology {
       if (change.kind === 'route') this.#removeRoute(change.id)
       if (change.kind === 'binding') this.#changeBinding(change, bindings)
     }
-    const renewed = changes.filter((change) => change.kind === 'port')
+    const renewed = changes
+      .filter((change) => change.kind === 'port')
+      .filter(({ id, value }) => JSON.stringify(this.#configs.get(id)) !== JSON.stringify(value))
     for (const change of renewed) this.#removePort(change)
     for (const change of changes) {
       if (change.kind === 'bridge') this.#changeBridge(change)
@@ -90,7 +92,7 @@ export class VirtualTopology {
     if (old === vport) return []
     if (vport === 0) this.#vports.delete(id)
     else this.#vports.set(id, vport)
-    if (old !== 0) this.#byVport.delete(old)
+    if (this.#byVport.get(old)?.id === id) this.#byVport.delete(old)
     const port = this.ports.get(id)
     if (port !== undefined) this.#plug(port)
     if (old !== 0) this.#tags.push(vportTag(old))
@@ -131,8 +133,9 @@ export class VirtualTopology {
     if (value === undefined) this.bridges.delete(id)
     else if (bridge === undefined) this.bridges.set(id, compileBridge(value))
     else {
-      bridge.adminUp = value.adminUp
       bridge.name = value.name ?? id
+      if (bridge.adminUp === value.adminUp) return
+      bridge.adminUp = value.adminUp
     }
     if (bridge !== undefined) this.#tags.push(bridge.tag)
   }
@@ -142,8 +145,9 @@ export class VirtualTopology {
     if (value === undefined) this.routers.delete(id)
     else if (router === undefined) this.routers.set(id, compileRouter(value))
     else {
-      router.adminUp = value.adminUp
       router.name = value.name ?? id
+      if (router.adminUp === value.adminUp) return
+      router.adminUp = value.adminUp
     }
     if (router !== undefined) this.#tags.push(router.tag)
   }
@@ -154,7 +158,7 @@ export class VirtualTopology {
     const config = this.#configs.get(id)
     if (port === undefined || config === undefined) return
     if (port.kind === 'bridge' && config.kind === 'bridge') this.#removeStations(port, config)
-    if (value !== undefined && differOnlyInStations(config, value)) return
+    if (value !== undefined && sameButStations(config, value)) return
     if (port.peer !== undefined) facts.unlinkPorts(port, port.peer, this.#tags)
     if (port.kind === 'bridge') this.#leaveBridge(port)
     else this.#leaveRouter(port)
@@ -288,7 +292,7 @@ function insertById(ports: VirtualBridgePort[], port: VirtualBridgePort): void {
   ports.splice(low, 0, port)
 }
 
-function differOnlyInStations(a: Port, b: Port): boolean {
+function sameButStations(a: Port, b: Port): boolean {
   if (a.kind !== 'bridge' || b.kind !== 'bridge') return false
   return a.bridge === b.bridge && a.adminUp === b.adminUp && a.peer === b.peer
 }

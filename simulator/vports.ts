@@ -7,6 +7,8 @@ interface Plug {
   readonly interfaceName: string
   /** 0 while the interface does not exist. */
   vport: number
+  /** Why it has none. */
+  problem: string | undefined
 }
 
 /** A binding of this host as it stands; `vport` undefined while its interface does not exist. */
@@ -14,6 +16,8 @@ export interface PortStatus {
   readonly port: string
   readonly interface: string
   readonly vport: number | undefined
+  /** Why there is no vport. */
+  readonly problem: string | undefined
 }
 
 export class Vports {
@@ -49,7 +53,7 @@ export class Vports {
     for (const id of ports) {
       const wanted = this.#topology.bindings.get(id)?.interface
       if (wanted === undefined || this.#plugs.has(id)) continue
-      const plug = { interfaceName: wanted, vport: 0 }
+      const plug = { interfaceName: wanted, vport: 0, problem: undefined }
       this.#plugs.set(id, plug)
       this.#pending++
       this.#plug(id, plug, tags)
@@ -90,10 +94,11 @@ export class Vports {
   }
 
   status(): PortStatus[] {
-    return [...this.#plugs].map(([port, { interfaceName, vport }]) => ({
+    return [...this.#plugs].map(([port, { interfaceName, vport, problem }]) => ({
       port,
       interface: interfaceName,
       vport: vport === 0 ? undefined : vport,
+      problem,
     }))
   }
 
@@ -102,9 +107,11 @@ export class Vports {
       plug.vport = this.#datapath.addPort(plug.interfaceName).number
     } catch (error) {
       // The interface is not there yet, or the kernel does not take it now: tried again later.
-      if (error instanceof DatapathError) return
-      throw error
+      if (!(error instanceof DatapathError)) throw error
+      plug.problem = `${error.code}: ${error.message}`
+      return
     }
+    plug.problem = undefined
     this.#pending--
     tags.push(...this.#topology.setVport(id, plug.vport))
   }
@@ -121,6 +128,7 @@ export class Vports {
   #lose(id: string, plug: Plug, tags: Tag[]): void {
     tags.push(...this.#topology.setVport(id, 0))
     plug.vport = 0
+    plug.problem = 'the interface has gone'
     this.#pending++
   }
 }

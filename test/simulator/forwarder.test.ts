@@ -251,6 +251,19 @@ test('a packet that waits goes on when the topology learns the neighbour, or end
   t.is(world.forwarder.status().drops['port is gone'], 1)
 })
 
+test('a packet that waited while its interface went makes no flow', (t) => {
+  const world = new World()
+  world.put(...routerOf())
+  world.send('if1', udp('10.2.0.50'))
+  world.datapath.loseInterface('if1')
+  world.wait(1_100)
+  const port = world.topology.get('port', 'q2')
+  if (port?.kind === 'router')
+    world.put(put('port', { ...port, neighbors: [{ address: '10.2.0.50', mac: mac(0x50) }] }))
+  t.is(world.takeSent().filter((one) => one.interface === 'if2').length, 1)
+  t.is(world.forwarder.status().flows, 0)
+})
+
 test('the time to the next duty is known', (t) => {
   const world = new World()
   t.is(world.forwarder.nextTimeoutMs(), Number.POSITIVE_INFINITY)

@@ -1,6 +1,6 @@
 /**
- * What must hold of every topology and every packet. Seeds are printed when a case fails; run one
- * again with SEED=<seed>.
+ * What must hold of every topology and every packet. A failure prints its seed: SEED=<seed> runs it
+ * again, STORY=1 tells what led to it. RUNS=<n> looks n times as long.
  */
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
@@ -18,7 +18,11 @@ import { World } from './world.ts'
 /** Runs a property; a failure says the seed, the smallest case's fault and what led to it. */
 function check<T>(t: ExecutionContext, runs: number, property: fc.IProperty<T>): void {
   const given = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) }
-  const found = fc.check(property, { numRuns: runs, endOnFailure: false, ...given })
+  const found = fc.check(property, {
+    numRuns: runs * Number(process.env.RUNS ?? 1),
+    endOnFailure: false,
+    ...given,
+  })
   const fault = found.errorInstance
   const reason = fault instanceof Error ? fault.message : String(fault)
   if (found.failed && process.env.STORY === '1') console.log(tell(found.counterexample))

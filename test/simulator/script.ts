@@ -202,7 +202,7 @@ function showFlows(world: World): string[] {
   return [...world.datapath.flows()].map(({ key, mask, actions }) =>
     formatFlow({ key, mask }, actions ?? [])
       .replace(/in_port\((\d+)\)/, (_, vport: string) => `in_port(${name(vport)})`)
-      .replace(/(?<=[:,])(\d+)(?=,|$)/g, name),
+      .replace(/actions:.*/, (list) => list.replace(/(?<=[:,])(\d+)(?=,|$)/g, name)),
   )
 }
 
