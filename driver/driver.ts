@@ -24,7 +24,7 @@ export interface DriverSettings {
   readonly store: Promise<Store>
   readonly links: Links
   readonly hostId: string | Promise<string>
-  /** Resolves when datapath and gateway reflect a revision; Join and published ports wait for it. */
+  /** Resolves when datapath and gateway reflect a revision; Join and ports wait for it. */
   readonly settled: (revision: Revision) => Promise<void>
   /** Answers `GET /status` of the API, as JSON. */
   readonly status: () => Promise<unknown>

@@ -5,7 +5,7 @@ import { formatMac, parseCidr } from '../packet/address.ts'
 /** Locally administered; the second octet is "m", "n" or "6", the last four tell the address. */
 const prefixes = { endpoint: 0x026d, gateway: 0x026e, other: 0x0236 } as const
 
-/** The MAC of an endpoint for which Docker gave none; `seed` is used when it has no IPv4 address. */
+/** The MAC of an endpoint for which Docker gave none; from `seed` when it has no IPv4 address. */
 export function macOfEndpoint(address: string | undefined, seed: string): string {
   const parsed = parseCidr(address ?? '')
   if (parsed !== undefined) return make(prefixes.endpoint, parsed.address)

@@ -105,19 +105,20 @@ async function createEndpointCall(context: DriverContext, body: unknown): Promis
       return { endpoint: createEndpoint(draft, plan), links, gone }
     })
     removeLinks(context, value.links)
-    if (value.gone !== undefined)
-      context.report(
-        `endpoint ${value.gone.id.slice(0, 12)}, which held ${value.gone.address} for nobody, was removed`,
-      )
+    if (value.gone !== undefined) context.report(describeStale(value.gone))
     return value.endpoint
   })
   // A value that Docker gave must not be repeated to it.
   return { Interface: given === undefined ? { MacAddress: endpoint.mac } : {} }
 }
 
+function describeStale({ id, address }: Endpoint): string {
+  return `endpoint ${id.slice(0, 12)}, which held ${address} for no container, was removed`
+}
+
 /**
- * An endpoint that holds the address of a new one, but no container has it any more. Docker gives an
- * address again only after it has forgotten the endpoint; we may have missed its farewell.
+ * An endpoint that holds the address of a new one, but no container has it any more. Docker gives
+ * an address again only after it has forgotten the endpoint; we may have missed its farewell.
  */
 function staleHolder(
   { store, links, host, recent }: DriverContext,

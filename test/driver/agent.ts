@@ -1,9 +1,10 @@
-/** A driver on sockets of its own, with a store and links in memory, and a client that plays Docker. */
+/** A driver on sockets of its own, store and links in memory, and a client that plays Docker. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
+import { type DriverContext, Recent, Turns } from '../../driver/context.ts'
 import type { DockerNetwork } from '../../driver/docker.ts'
 import { type Driver, type DriverSettings, startDriver } from '../../driver/driver.ts'
 import { openMemoryStore } from '../../topology/memory.ts'
@@ -59,6 +60,23 @@ export async function startAgent(
   const call = (name: string, body?: object | string) => post(socketPath, `/${name}`, body)
   return { dir, socketPath, apiSocketPath, store, links, driver, call }
 }
+
+/** What calls work with, without sockets. */
+export async function contextOf(t: ExecutionContext, now = () => 0): Promise<MemoryContext> {
+  const store = await openMemoryStore()
+  t.teardown(() => store.close())
+  return {
+    store,
+    links: new FakeLinks(),
+    host: hostId,
+    settled: async () => {},
+    recent: new Recent(now),
+    turns: new Turns(),
+    report: () => {},
+  }
+}
+
+export type MemoryContext = DriverContext & { readonly links: FakeLinks }
 
 export function post(socketPath: string, path: string, body?: object | string): Promise<Answer> {
   return send(socketPath, 'POST', path, body)

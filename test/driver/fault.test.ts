@@ -90,19 +90,22 @@ test('a link that cannot be removed is told, and the call succeeds', async (t) =
 })
 
 test('calls for one endpoint that come at once are done one after another', async (t) => {
-  const { call, store, links } = await startAgent(t)
+  const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 100))
+  const { call, store, links } = await startAgent(t, { settled })
   await call('NetworkDriver.CreateNetwork', networkBody({ id: red, subnet: '10.1.0.0/24' }))
   await call('NetworkDriver.CreateEndpoint', endpointBody(red, first, '10.1.0.2/24'))
-  const ref = refBody(red, first)
-  await Promise.all([
-    call('NetworkDriver.Join', joinBody(red, first)),
-    call('NetworkDriver.Leave', ref),
-    call('NetworkDriver.Join', joinBody(red, first)),
-    call('NetworkDriver.DeleteEndpoint', ref),
-    call('NetworkDriver.Leave', ref),
-  ])
-  await call('NetworkDriver.DeleteEndpoint', ref)
-  t.deepEqual(store.list('endpoint'), [])
+  const order: string[] = []
+  const send = async (name: string, body: object) => {
+    const answer = await call(`NetworkDriver.${name}`, body)
+    order.push(name)
+    return answer
+  }
+  const joining = send('Join', joinBody(red, first))
+  while (links.list().length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  const deleting = send('DeleteEndpoint', refBody(red, first))
+  t.true('Gateway' in ((await joining).body ?? {}))
+  await deleting
+  t.deepEqual(order, ['Join', 'DeleteEndpoint'])
   t.deepEqual(store.list('binding'), [])
   t.deepEqual(links.list(), [])
 })

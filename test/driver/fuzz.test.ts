@@ -1,4 +1,4 @@
-/** Random bytes, random JSON and random orders of calls. A failure prints the seed to run it again. */
+/** Random bytes, random JSON, random orders of calls. SEED=<seed in the title> runs one again. */
 import { connect } from 'node:net'
 import test from 'ava'
 import fc from 'fast-check'
@@ -164,13 +164,16 @@ function forget(model: Model, endpoint: number): void {
   model.joined.delete(endpoint)
 }
 
-test(`calls in any order do what a model says, and nothing outlives its reason (seed ${seed})`, async (t) => {
+test(`calls in any order do what a model says (seed ${seed})`, async (t) => {
   const step = fc.record({
     name: fc.constantFrom(
+      'CreateNetwork',
       'CreateNetwork',
       'DeleteNetwork',
       'CreateEndpoint',
       'CreateEndpoint',
+      'CreateEndpoint',
+      'Join',
       'Join',
       'Join',
       'EndpointOperInfo',
@@ -179,8 +182,12 @@ test(`calls in any order do what a model says, and nothing outlives its reason (
       'Leave',
       'DeleteEndpoint',
     ),
-    network: fc.integer({ min: 1, max: 3 }),
-    endpoint: fc.integer({ min: 0, max: 3 }),
+    // Mostly the same network, or few endpoints would ever be joined.
+    network: fc.oneof(
+      { weight: 6, arbitrary: fc.constant(1) },
+      { weight: 1, arbitrary: fc.integer({ min: 2, max: 3 }) },
+    ),
+    endpoint: fc.integer({ min: 0, max: 2 }),
   })
   const agent = await startAgent(t)
   const { call, store, links } = agent

@@ -146,7 +146,7 @@ test('an internal network that names no router has none', async (t) => {
   t.false('Gateway' in (joined.body ?? {}))
 })
 
-test('gateway=docker leaves the gateway to Docker and gives routes to sibling networks', async (t) => {
+test('gateway=docker leaves the gateway to Docker and gives routes to siblings', async (t) => {
   const { call } = await startAgent(t)
   const options = { 'org.midonet.router': 'shop', 'org.midonet.gateway': 'docker' }
   await call(
@@ -229,7 +229,8 @@ test('overlapping subnets are refused with what to change', async (t) => {
   }
   t.is(
     await create(red, '192.168.0.0/16'),
-    'midonet: subnet 192.168.0.0/16 overlaps 192.168.7.5/24 of interface eth0 of this host; choose another --subnet, or use --internal or -o org.midonet.gateway=docker for one of them',
+    'midonet: subnet 192.168.0.0/16 overlaps 192.168.7.5/24 of interface eth0 of this host; ' +
+      'choose another --subnet, or use --internal or -o org.midonet.gateway=docker for one of them',
   )
   t.regex(await create(red, '172.20.5.0/24'), /this host's route to tun0/)
   t.is(await create(red, '10.99.0.0/24'), 'made')
@@ -252,7 +253,8 @@ test('options are checked', async (t) => {
   }
   t.is(
     await create({ 'org.midonet.mut': '1400' }),
-    'midonet: unknown option org.midonet.mut; known are org.midonet.router, org.midonet.bridge, org.midonet.mtu, org.midonet.gateway',
+    'midonet: unknown option org.midonet.mut; known are org.midonet.router, ' +
+      'org.midonet.bridge, org.midonet.mtu, org.midonet.gateway',
   )
   t.regex(await create({ 'org.midonet.mtu': '12' }), /org\.midonet\.mtu must be a number of bytes/)
   t.regex(await create({ 'org.midonet.gateway': 'x' }), /must be virtual or docker/)

@@ -1,31 +1,19 @@
 import test, { type ExecutionContext } from 'ava'
-import { Recent, Turns } from '../../driver/context.ts'
 import { DockerError, type DockerNetwork } from '../../driver/docker.ts'
 import { findDifferences } from '../../driver/reconcile.ts'
 import { limits, Reconciler } from '../../driver/reconciler.ts'
-import { openMemoryStore } from '../../topology/memory.ts'
-import { contents, dockerId, dockerNetwork, hostId } from './agent.ts'
-import { FakeLinks } from './fake-links.ts'
+import { contents, contextOf, dockerId, dockerNetwork, hostId } from './agent.ts'
 
 const red = dockerId(1)
 const first = dockerId(2)
 const link = 'mn00000002000'
 
-/** A store with network red and endpoint `first` joined to it, a Docker that says `docker`, a clock. */
+/** A store with network red and endpoint `first` on it, a Docker that says `docker`, a clock. */
 async function start(t: ExecutionContext, docker: readonly DockerNetwork[]) {
-  const store = await openMemoryStore()
-  const links = new FakeLinks()
   const clock = { ms: 1_000_000 }
+  const context = await contextOf(t, () => clock.ms)
+  const { store, links } = context
   const fake = { networks: docker, unreachable: false, asked: 0, changed: () => {} }
-  const context = {
-    store,
-    links,
-    host: hostId,
-    settled: async () => {},
-    recent: new Recent(() => clock.ms),
-    turns: new Turns(),
-    report: () => {},
-  }
   await store.transact((draft) => {
     const mac = '02:6d:0a:01:00:02'
     draft.put('host', { id: hostId, name: 'h' })
@@ -158,7 +146,7 @@ test('while Docker cannot be asked nothing is removed', async (t) => {
   t.is(reconciler.problem, undefined)
 })
 
-test('links with our names that nothing stands for are removed; an uplink’s and others stay', async (t) => {
+test('links with our names that nothing stands for are removed, and no others', async (t) => {
   const { store, links, twice, told } = await start(t, [alive])
   await store.transact((draft) => {
     draft.put('router', { id: 'r', adminUp: true })
