@@ -15,11 +15,13 @@ import { frameOf } from './frame.ts'
 import { aim, arrival, furnish, interfaces, topologyChange, upheaval } from './happening.ts'
 import { World } from './world.ts'
 
+const times = Number(process.env.RUNS ?? (process.env.MIDONET_LONG === '1' ? 20 : 1))
+
 /** Runs a property; a failure says the seed, the smallest case's fault and what led to it. */
 function check<T>(t: ExecutionContext, runs: number, property: fc.IProperty<T>): void {
   const given = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) }
   const found = fc.check(property, {
-    numRuns: runs * Number(process.env.RUNS ?? 1),
+    numRuns: runs * times,
     endOnFailure: false,
     ...given,
   })
