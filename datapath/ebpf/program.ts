@@ -88,7 +88,9 @@ function emitTryMask(a: Assembler, otherwise: string): void {
     a.load(64, 3, 10, stack.key + at).load(64, 4, 2, table.maskWords + at)
     a.op('and', 3, r4).store(64, 10, stack.maskedKey + at, r3)
   }
-  a.store(32, 10, stack.maskedKey + 80, r9)
+  // 64 bits although 32 count: a whole word of the stack is written, so the verifier can forget the
+  // masks tried before, and need not think each of them through with each that comes after.
+  a.store(64, 10, stack.maskedKey + 80, r9)
   a.map(1, 'flows').mov(2, { r: 10 }).op('add', 2, stack.maskedKey).helper(helper.mapLookup)
   a.when(0, 'eq', 0, otherwise)
 }
