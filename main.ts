@@ -57,9 +57,10 @@ export async function runAgent(): Promise<void> {
     status: () => collectStatus(parts),
     trace: async (port, packet) => {
       const { store, forwarding } = await opening
-      const id = findTracePort(store, port)
+      const seen = await namesFromDocker(parts)
+      const id = findTracePort(store, port, seen?.flatMap(({ endpoints }) => endpoints) ?? [])
       const result = await forwarding.trace(id, expandTracePacket(store, id, packet))
-      return { ...result, text: nameIds(result.text, await namesFromDocker(parts)) }
+      return { ...result, text: nameIds(result.text, seen) }
     },
   })
   const pidFile = join(settings.runDir, 'agent.pid')

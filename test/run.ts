@@ -65,7 +65,7 @@ async function ava(files: readonly string[], options: readonly string[]): Promis
   }
 }
 
-const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway']
+const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway', 'agent']
 check('format and lint', 'node_modules/.bin/biome', [
   'ci',
   '--colors=off',
