@@ -14,7 +14,8 @@ const syn = fromHex(captures.tcpSyn)
 
 /** Declares the tests. Each gets the world as `open` makes or restores it: no ports, no flows. */
 export function testDatapath(test: TestFn, open: () => World): void {
-  testFlows(test, open)
+  testMatching(test, open)
+  testReplacing(test, open)
   testActions(test, open)
   testUpcalls(test, open)
   testPorts(test, open)
@@ -22,7 +23,7 @@ export function testDatapath(test: TestFn, open: () => World): void {
   testAdoption(test, open)
 }
 
-function testFlows(test: TestFn, open: () => World): void {
+function testMatching(test: TestFn, open: () => World): void {
   test.serial('a packet no flow matches is handed over; executed, it goes on', (t) => {
     const net = new Net(open())
     net.send(a, hello)
@@ -80,7 +81,9 @@ function testFlows(test: TestFn, open: () => World): void {
     t.is(net.take().length, 0)
     t.is(net.receive().length, 1)
   })
+}
 
+function testReplacing(test: TestFn, open: () => World): void {
   test.serial('flows of several masks stand side by side', (t) => {
     const net = new Net(open())
     net.install(exact(hello, net.port(a)), net.to(b))
