@@ -16,8 +16,10 @@ const syn = fromHex(captures.tcpSyn)
 export function testDatapath(test: TestFn, open: () => World): void {
   testMatching(test, open)
   testReplacing(test, open)
+  testMany(test, open)
   testActions(test, open)
   testUpcalls(test, open)
+  testHandling(test, open)
   testPorts(test, open)
   testLimits(test, open)
   testAdoption(test, open)
@@ -138,7 +140,9 @@ function testReplacing(test: TestFn, open: () => World): void {
     t.deepEqual(net.stats(second), [1, syn.length])
     t.is(datapath.counters().flows, 1)
   })
+}
 
+function testMany(test: TestFn, open: () => World): void {
   test.serial('many flows come and go, and each is the one that was asked for', (t) => {
     const net = new Net(open())
     const { datapath } = net.world
@@ -230,7 +234,9 @@ function testUpcalls(test: TestFn, open: () => World): void {
     t.is(net.world.datapath.receive(2, handle), 0)
     t.is(seen, 5)
   })
+}
 
+function testHandling(test: TestFn, open: () => World): void {
   test.serial('misses and upcalls are counted, and waiting ends when one is there', (t) => {
     const net = new Net(open())
     const before = net.world.datapath.counters()

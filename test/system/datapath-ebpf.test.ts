@@ -2,8 +2,6 @@ import { randomInt } from 'node:crypto'
 import test from 'ava'
 import fc from 'fast-check'
 import { DatapathError, type FlowId } from '../../datapath/datapath.ts'
-import { Assembler } from '../../datapath/ebpf/assembler.ts'
-import { loadProgram } from '../../datapath/ebpf/bpf.ts'
 import { type EbpfDatapath, openEbpfDatapath } from '../../datapath/ebpf/ebpf-datapath.ts'
 import { flowsMax, table, upcallBurst } from '../../datapath/ebpf/layout.ts'
 import { adoptMaps, closeMaps } from '../../datapath/ebpf/maps.ts'
@@ -368,18 +366,5 @@ test.serial('what a program of another make has left is not misread', (t) => {
     current.receive(10, () => {}),
     1,
     'its ports hand packets to the new agent',
-  )
-})
-
-test('a program that the kernel refuses is reported in the words of the verifier', (t) => {
-  const assembler = new Assembler()
-  // Reads a register that nothing was written to.
-  assembler.mov(0, { r: 3 }).exit()
-  const error = t.throws(() => loadProgram('broken', assembler.finish(), {}), {
-    instanceOf: DatapathError,
-  })
-  t.regex(
-    error?.message ?? '',
-    /loading program broken: EACCES.*verifier says:\s(.|\n)*R3 !read_ok/,
   )
 })
