@@ -169,9 +169,32 @@ class HostGateway implements Gateway {
   }
 
   #hear(batch: ChangeBatch): void {
-    if (!batch.changes.some(matters)) return
+    if (!batch.changes.some((change) => this.#matters(change))) return
     this.#relevant = batch.revision
     this.#wake()
+  }
+
+  /** Whether a change can alter what the host should look like. */
+  #matters(change: Change): boolean {
+    switch (change.kind) {
+      case 'network':
+      case 'router':
+      case 'uplink':
+        return true
+      case 'endpoint':
+        return hasPublications(change.value) || hasPublications(change.before)
+      case 'route':
+        return change.value?.dst === '0.0.0.0/0' || change.before?.dst === '0.0.0.0/0'
+      case 'port':
+      case 'binding':
+        // Taken away from under an uplink.
+        return change.value === undefined && this.#state.uplinks.some(({ id }) => id === change.id)
+      case 'host':
+      case 'bridge':
+      case 'pool':
+      case 'address':
+        return false
+    }
   }
 
   /** One at a time; what comes meanwhile is done in one more round. */
@@ -262,29 +285,6 @@ class HostGateway implements Gateway {
       if (error === undefined) waiting.resolve()
       else waiting.reject(error)
     }
-  }
-}
-
-/** Whether a change can alter what the host should look like. */
-function matters(change: Change): boolean {
-  switch (change.kind) {
-    case 'network':
-    case 'router':
-    case 'uplink':
-      return true
-    case 'endpoint':
-      return hasPublications(change.value) || hasPublications(change.before)
-    case 'route':
-      return change.value?.dst === '0.0.0.0/0' || change.before?.dst === '0.0.0.0/0'
-    case 'port':
-    case 'binding':
-      // Taken away, perhaps from under an uplink.
-      return change.value === undefined
-    case 'host':
-    case 'bridge':
-    case 'pool':
-    case 'address':
-      return false
   }
 }
 

@@ -99,6 +99,8 @@ export class Engine {
 
   /** A machine with neither Docker nor agent running. */
   static async open(): Promise<Engine> {
+    if (process.getuid?.() !== 0)
+      throw new EngineError('system tests make namespaces; run them as root: sudo npm test')
     const dir = mkdtempSync(join(tmpdir(), 'midonet-test-'))
     const options = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
     const first = spawn('unshare', [...options, 'bash', '-c', setUp, 'machine', dir], {
