@@ -38,6 +38,7 @@ export async function collectStatus(parts: Parts): Promise<Status> {
   else if (seen === undefined) problems.push('Docker does not answer')
   const repairs = [
     ...(parts.driver?.reconciler.repairs ?? []),
+    ...(parts.forwarding?.repairs ?? []),
     ...(parts.gateway?.repairs ?? []).map(({ time, what }) => ({
       time: new Date(time).toISOString(),
       what,

@@ -49,7 +49,10 @@ export interface EbpfOptions {
   readonly name?: string
 }
 
-/** `wakeFd` ends `wait` when 8 bytes are written to it, by any thread. */
+/**
+ * `wakeFd` ends `wait` when 8 bytes are written to it, by any thread. It stays open when the datapath
+ * is closed, since another thread may be about to write; who writes to it closes it.
+ */
 export type EbpfDatapath = Datapath & { readonly wakeFd: number }
 
 /** Opens the datapath of the thread's network namespace. @throws DatapathError */
@@ -211,8 +214,7 @@ class KernelDatapath implements EbpfDatapath {
   close(): void {
     const { maps, links, programs, upcalls, execute } = this.#parts
     this.#sender.close()
-    for (const fd of [upcalls.fd, execute.fd, this.wakeFd, programs.port, programs.execute])
-      close(fd)
+    for (const fd of [upcalls.fd, execute.fd, programs.port, programs.execute]) close(fd)
     closeMaps(maps)
     links.close()
   }
