@@ -42,6 +42,12 @@ export const limits = {
   memory: 256 * 1024,
 } as const
 
+/** What the module's errors mean for a flow, where they do not say it. */
+const refusals: Readonly<Record<string, readonly [string, string]>> = {
+  ENOMEM: ['ENOSPC', 'it has no memory for it'],
+  ENOENT: ['EEXIST', 'it overlaps another one'],
+}
+
 const request = 1
 /** Requests are numbered by what they are and the flow they are about. */
 const numbered = { install: 1 << 28, replace: 2 << 28, execute: 3 << 28, remove: 4 << 28 } as const
@@ -201,10 +207,8 @@ export class FlowStore {
     this.#awaited = undefined
     if (this.#errno === 0) return
     const code = errnoName(this.#errno)
-    throw new DatapathError(
-      code === 'ENOMEM' ? 'ENOSPC' : code,
-      `the kernel refused a flow: ${code}; its log says why`,
-    )
+    const [ours, why] = refusals[code] ?? [code, 'its log says why']
+    throw new DatapathError(ours, `the kernel refused a flow: ${code}: ${why}`)
   }
 
   #sendSoon(): void {

@@ -21,7 +21,7 @@ const neighborTypes: ReadonlySet<number> = new Set([135, 136])
 export function writeKey(out: Output, match: KernelMatch, asMask: boolean): void {
   const { key, mask } = match
   const words = asMask ? mask : key
-  out.attribute32(keyAttr.recirculation, asMask ? 0xffff_ffff : 0)
+  if (!endsInTag(match)) writeRecirculation(out, asMask)
   if (((mask[1] ?? 0) | (mask[2] ?? 0)) !== 0) writeTunnel(out, words, asMask)
   if (mask[0] !== 0) {
     if ((key[0] ?? 0) >= vportsMax)
@@ -45,6 +45,16 @@ export function writeKey(out: Output, match: KernelMatch, asMask: boolean): void
   } else {
     writeAbove(out, match, asMask)
   }
+}
+
+/** Whether the last that is matched is a tag, of which only the type is known to us. */
+function endsInTag({ key, mask }: KernelMatch): boolean {
+  return mask[8] !== 0 && (key[8] === etherTypeVlan || key[8] === etherTypeServiceTag)
+}
+
+/** Without it a flow would match packets that are on their way through the datapath again. */
+function writeRecirculation(out: Output, asMask: boolean): void {
+  out.attribute32(keyAttr.recirculation, asMask ? 0xffff_ffff : 0)
 }
 
 function writeTunnel(out: Output, words: FlowKey, asMask: boolean): void {
@@ -78,10 +88,12 @@ function writeAbove(out: Output, match: KernelMatch, asMask: boolean): void {
   const words = asMask ? mask : key
   // No type stands for a length: then the mask alone has the attribute.
   if (asMask || type !== 0) out.attributeBe16(keyAttr.etherType, words[8] ?? 0)
-  if (type === etherTypeVlan || type === etherTypeServiceTag) {
-    // A further tag, of which only the type is known to us.
+  if (endsInTag(match)) {
     out.attributeBe16(keyAttr.vlan, tagPresent)
-    out.close(out.nest(keyAttr.encap))
+    // An empty nest is none to the kernel; what stands in one counts as if it stood outside.
+    const encap = out.nest(keyAttr.encap)
+    writeRecirculation(out, asMask)
+    out.close(encap)
   } else if (type === etherTypeArp) {
     writeArp(out, words)
   } else if (type === etherTypeIpv4 || type === etherTypeIpv6) {

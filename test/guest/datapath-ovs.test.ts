@@ -16,6 +16,8 @@ function keep(upcall: Upcall): void {
   kept.push({ ...upcall, packet: upcall.packet.slice(), key: upcall.key.slice() })
 }
 
+let isClosed = false
+
 /** The datapath, handing on what was kept before anything new. */
 function keeping(datapath: OvsDatapath): Datapath {
   const receive = (budget: number, handle: (upcall: Upcall) => void): number => {
@@ -26,6 +28,7 @@ function keeping(datapath: OvsDatapath): Datapath {
   return new Proxy(datapath, {
     get(target, name) {
       if (name === 'receive') return receive
+      if (name === 'close') isClosed = true
       const value: unknown = Reflect.get(target, name)
       return typeof value === 'function' ? value.bind(target) : value
     },
@@ -41,11 +44,12 @@ function worldOf(datapath: OvsDatapath): World {
     },
     take() {
       // What the kernel cannot do is done here.
-      datapath.receive(1000, keep)
+      if (!isClosed) datapath.receive(1000, keep)
       return taps.flatMap((tap) => tap.take().map(({ frame }) => ({ name: tap.name, frame })))
     },
     reopen() {
       current = openOvsDatapath()
+      isClosed = false
       return worldOf(current)
     },
   }
