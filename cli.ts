@@ -32,7 +32,9 @@ program
   .command('agent')
   .description('run the agent of this host in the foreground')
   .option('--clean', 'remove what the agent made in the kernel, then exit')
-  .action(async (options: { clean?: boolean }) => {
+  .option('--datapath <kind>', 'what forwards packets: auto, ovs or ebpf (MIDONET_DATAPATH)')
+  .action(async (options: { clean?: boolean; datapath?: string }) => {
+    if (options.datapath !== undefined) process.env.MIDONET_DATAPATH = options.datapath
     const { clean, runAgent } = await import('./main.js')
     await (options.clean === true ? clean() : runAgent())
   })

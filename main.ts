@@ -11,6 +11,7 @@ import { nameIds } from './agent/name-ids.ts'
 import { readSettings, type Settings } from './agent/settings.ts'
 import { collectStatus, namesFromDocker, type Parts } from './agent/status-collect.ts'
 import { expandTracePacket, findTracePort } from './agent/trace-packet.ts'
+import { removeDatapath } from './datapath/ovs/module.ts'
 import { openLinks } from './datapath/rtnetlink.ts'
 import { openDocker } from './driver/docker.ts'
 import { startDriver } from './driver/driver.ts'
@@ -93,7 +94,11 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
   const hostId = loadHostId(settings.stateDir)
   const store = await openStore(settings.store)
   await registerHost(store, hostId)
-  const forwarding = new Forwarding(store, { hostId, flowLimit: settings.flowLimit })
+  const forwarding = new Forwarding(store, {
+    hostId,
+    flowLimit: settings.flowLimit,
+    datapath: settings.datapath,
+  })
   const gateway = startGateway({ store, links, hostId })
   return { hostId, store, forwarding, gateway }
 }
@@ -125,6 +130,7 @@ export async function clean(): Promise<void> {
   const pid = runningAgent(settings)
   if (pid !== undefined)
     throw new AgentError('RUNNING', `an agent runs (pid ${pid}); stop it first: kill ${pid}`)
+  removeDatapath('midonet')
   await removeAll({ links: openLinks() })
 }
 

@@ -49,6 +49,8 @@ export interface ForwardingStatus {
   readonly restarts: number
   readonly lastError: string | undefined
   readonly forwarder: ForwarderStatus | undefined
+  /** What forwards and why; undefined while nothing does. */
+  readonly datapath: { readonly kind: string; readonly why: string } | undefined
 }
 
 export class Forwarding {
@@ -66,6 +68,7 @@ export class Forwarding {
   #restartMs: number = limits.restartMs
   #lastError: string | undefined
   #closed = false
+  #datapath: ForwardingStatus['datapath']
 
   constructor(store: Store, settings: WorkerSettings) {
     this.#store = store
@@ -93,7 +96,11 @@ export class Forwarding {
   }
 
   async status(): Promise<ForwardingStatus> {
-    const base = { restarts: this.#restarts, lastError: this.#lastError }
+    const base = {
+      restarts: this.#restarts,
+      lastError: this.#lastError,
+      datapath: this.#datapath,
+    }
     try {
       const answer = await this.#ask({ kind: 'status', request: this.#nextRequest++ })
       const forwarder = answer?.kind === 'status' ? answer.value : undefined
@@ -178,6 +185,7 @@ export class Forwarding {
       case 'ready':
         this.#wakeFd = answer.wakeFd
         this.#restartMs = limits.restartMs
+        this.#datapath = { kind: answer.datapath, why: answer.why }
         log('the worker runs on datapath %s', answer.datapath)
         writeSync(answer.wakeFd, wakeToken)
         return

@@ -6,14 +6,16 @@ import { writeSync } from 'node:fs'
 import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
-import { openEbpfDatapath } from '../datapath/ebpf/ebpf-datapath.ts'
 import { Forwarder, type ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { ChangeBatch, Revision } from '../topology/store.ts'
+import { openDatapath } from './open-datapath.ts'
+import type { Settings } from './settings.ts'
 
 export interface WorkerSettings {
   readonly hostId: string
   readonly flowLimit: number
+  readonly datapath: Settings['datapath']
 }
 
 /** From the main thread. `snapshot` comes first, once. */
@@ -30,7 +32,12 @@ export type WorkerRequest =
 
 /** To the main thread. `wakeFd` ends the worker's wait when 8 bytes are written to it. */
 export type WorkerAnswer =
-  | { readonly kind: 'ready'; readonly wakeFd: number; readonly datapath: string }
+  | {
+      readonly kind: 'ready'
+      readonly wakeFd: number
+      readonly datapath: string
+      readonly why: string
+    }
   | { readonly kind: 'applied'; readonly revision: Revision }
   | { readonly kind: 'status'; readonly request: number; readonly value: ForwarderStatus }
   | { readonly kind: 'trace'; readonly request: number; readonly value: TraceResult }
@@ -48,7 +55,7 @@ createDebug.log = (...line: unknown[]) => {
 }
 
 function run(port: MessagePort, settings: WorkerSettings): void {
-  const datapath = openEbpfDatapath({})
+  const { datapath, why } = openDatapath(settings.datapath)
   const forwarder = new Forwarder({
     datapath,
     host: settings.hostId,
@@ -56,7 +63,7 @@ function run(port: MessagePort, settings: WorkerSettings): void {
     flowLimit: settings.flowLimit,
   })
   const answer = (message: WorkerAnswer) => port.postMessage(message)
-  answer({ kind: 'ready', wakeFd: datapath.wakeFd, datapath: datapath.kind })
+  answer({ kind: 'ready', wakeFd: datapath.wakeFd, datapath: datapath.kind, why })
   let known = false
   for (;;) {
     for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
