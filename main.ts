@@ -62,6 +62,9 @@ export async function runAgent(): Promise<void> {
       const result = await forwarding.trace(id, expandTracePacket(store, id, packet))
       return { ...result, text: nameIds(result.text, await namesFromDocker(parts)) }
     },
+    dpctl: async (command, words) => ({
+      text: await (await opening).forwarding.dpctl(command, words),
+    }),
   })
   const pidFile = join(settings.runDir, 'agent.pid')
   writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })

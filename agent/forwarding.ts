@@ -9,6 +9,7 @@ import type { ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { Kind } from '../topology/model.ts'
 import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
+import type { DpctlCommand } from './dpctl.ts'
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
 
 const log = createDebug('midonet:forwarding')
@@ -124,6 +125,18 @@ export class Forwarding {
     throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
   }
 
+  /** Does a command of `midonet dpctl` in the datapath. */
+  async dpctl(command: DpctlCommand, words: readonly string[]): Promise<string> {
+    const answer = await this.#ask({
+      kind: 'dpctl',
+      request: this.#nextRequest++,
+      command,
+      words,
+    })
+    if (answer?.kind === 'dpctl') return answer.value
+    throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
+  }
+
   /** Stops the worker; flows and ports stay in the kernel. */
   async close(): Promise<void> {
     if (this.#closed) return
@@ -195,6 +208,7 @@ export class Forwarding {
         return
       case 'status':
       case 'trace':
+      case 'dpctl':
       case 'refused': {
         const waiting = this.#waiting.get(answer.request)
         this.#waiting.delete(answer.request)

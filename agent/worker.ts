@@ -6,9 +6,11 @@ import { writeSync } from 'node:fs'
 import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
+import type { Datapath } from '../datapath/datapath.ts'
 import { Forwarder, type ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { ChangeBatch, Revision } from '../topology/store.ts'
+import { type DpctlCommand, runDpctl } from './dpctl.ts'
 import { openDatapath } from './open-datapath.ts'
 import type { Settings } from './settings.ts'
 
@@ -28,6 +30,12 @@ export type WorkerRequest =
       readonly port: string
       readonly packet: string
     }
+  | {
+      readonly kind: 'dpctl'
+      readonly request: number
+      readonly command: DpctlCommand
+      readonly words: readonly string[]
+    }
   | { readonly kind: 'close' }
 
 /** To the main thread. `wakeFd` ends the worker's wait when 8 bytes are written to it. */
@@ -41,6 +49,7 @@ export type WorkerAnswer =
   | { readonly kind: 'applied'; readonly revision: Revision }
   | { readonly kind: 'status'; readonly request: number; readonly value: ForwarderStatus }
   | { readonly kind: 'trace'; readonly request: number; readonly value: TraceResult }
+  | { readonly kind: 'dpctl'; readonly request: number; readonly value: string }
   | { readonly kind: 'refused'; readonly request: number; readonly error: string }
 
 const limits = {
@@ -72,7 +81,7 @@ function run(port: MessagePort, settings: WorkerSettings): void {
         datapath.close()
         return
       }
-      hear(forwarder, request, answer)
+      hear({ forwarder, datapath }, request, answer)
       known ||= request.kind === 'snapshot'
     }
     // Before the topology is known every packet would look like one for nobody.
@@ -87,7 +96,7 @@ function waitFor(forwarder: Forwarder): number {
 }
 
 function hear(
-  forwarder: Forwarder,
+  { forwarder, datapath }: { readonly forwarder: Forwarder; readonly datapath: Datapath },
   request: Exclude<WorkerRequest, { kind: 'close' }>,
   answer: (message: WorkerAnswer) => void,
 ): void {
@@ -105,13 +114,26 @@ function hear(
       answer({ kind: 'status', request: request.request, value: forwarder.status() })
       return
     case 'trace':
-      try {
+      orRefuse(request.request, answer, () => {
         const value = forwarder.trace(request.port, request.packet)
         answer({ kind: 'trace', request: request.request, value })
-      } catch (error) {
-        const text = error instanceof Error ? error.message : String(error)
-        answer({ kind: 'refused', request: request.request, error: text })
-      }
+      })
+      return
+    case 'dpctl':
+      orRefuse(request.request, answer, () => {
+        const value = runDpctl(datapath, request.command, request.words)
+        answer({ kind: 'dpctl', request: request.request, value })
+      })
+  }
+}
+
+/** Answers a request that cannot be met with the reason. */
+function orRefuse(request: number, answer: (message: WorkerAnswer) => void, run: () => void): void {
+  try {
+    run()
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error)
+    answer({ kind: 'refused', request, error: text })
   }
 }
 
