@@ -95,6 +95,8 @@ function writeAbove(out: Output, match: KernelMatch, asMask: boolean): void {
     writeRecirculation(out, asMask)
     out.close(encap)
   } else if (type === etherTypeArp) {
+    if ((key[19] ?? 0) >>> 24 !== 0)
+      throw new DatapathError('EOPNOTSUPP', 'the kernel knows no ARP operation above 255')
     writeArp(out, words)
   } else if (type === etherTypeIpv4 || type === etherTypeIpv6) {
     writeIp(out, words, type === etherTypeIpv6)
@@ -198,6 +200,7 @@ function readAttributes(
       complete = false
     }
     at += (size + 3) & ~3
+    if (at < end && at + 4 > end) return false
   }
   return complete
 }
