@@ -2,6 +2,7 @@
 /** The `midonet` command: starts the agent, or asks a running one over its socket. */
 import { request } from 'node:http'
 import { Command } from 'commander'
+import { dpctlCommands } from './agent/dpctl.ts'
 import { describeSettings, readSettings } from './agent/settings.ts'
 import { formatStatus, type Status } from './agent/status.ts'
 import { version } from './agent/version.ts'
@@ -32,7 +33,9 @@ program
   .command('agent')
   .description('run the agent of this host in the foreground')
   .option('--clean', 'remove what the agent made in the kernel, then exit')
-  .action(async (options: { clean?: boolean }) => {
+  .option('--datapath <kind>', 'what forwards packets: auto, ovs or ebpf (MIDONET_DATAPATH)')
+  .action(async (options: { clean?: boolean; datapath?: string }) => {
+    if (options.datapath !== undefined) process.env.MIDONET_DATAPATH = options.datapath
     const { clean, runAgent } = await import('./main.js')
     await (options.clean === true ? clean() : runAgent())
   })
@@ -68,6 +71,16 @@ program
     const body = { port: options.in, packet: options.packet }
     const answer = (await ask('POST', '/trace', body)) as TraceAnswer
     console.log(options.json === true ? JSON.stringify(answer, null, 2) : answer.text)
+  })
+
+program
+  .command('dpctl')
+  .description('the flows and ports of this host, in the notation of Open vSwitch')
+  .argument('<command>', dpctlCommands.join(', '))
+  .argument('[words...]', 'add-flow: FLOW ACTIONS; del-flow: FLOW')
+  .action(async (command: string, words: string[]) => {
+    const { text } = (await ask('POST', '/dpctl', { command, words })) as TraceAnswer
+    if (text !== '') console.log(text)
   })
 
 /** Asks the agent of this host. The answer's shape is the agent's own, of the same version. */

@@ -12,6 +12,7 @@ import { readSettings, type Settings } from './agent/settings.ts'
 import { collectStatus, namesFromDocker, type Parts } from './agent/status-collect.ts'
 import { expandTracePacket, findTracePort } from './agent/trace-packet.ts'
 import { openConnections } from './datapath/conntrack.ts'
+import { removeDatapath } from './datapath/ovs/module.ts'
 import { openLinks } from './datapath/rtnetlink.ts'
 import { openDocker } from './driver/docker.ts'
 import { startDriver } from './driver/driver.ts'
@@ -63,6 +64,9 @@ export async function runAgent(): Promise<void> {
       const result = await forwarding.trace(id, expandTracePacket(store, id, packet))
       return { ...result, text: nameIds(result.text, seen) }
     },
+    dpctl: async (command, words) => ({
+      text: await (await opening).forwarding.dpctl(command, words),
+    }),
   })
   const pidFile = join(settings.runDir, 'agent.pid')
   writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })
@@ -95,7 +99,11 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
   const hostId = loadHostId(settings.stateDir)
   const store = await openStore(settings.store)
   await registerHost(store, hostId)
-  const forwarding = new Forwarding(store, { hostId, flowLimit: settings.flowLimit })
+  const forwarding = new Forwarding(store, {
+    hostId,
+    flowLimit: settings.flowLimit,
+    datapath: settings.datapath,
+  })
   const gateway = startGateway({ store, links, hostId, connections: openConnections() })
   return { hostId, store, forwarding, gateway }
 }
@@ -127,6 +135,7 @@ export async function clean(): Promise<void> {
   const pid = runningAgent(settings)
   if (pid !== undefined)
     throw new AgentError('RUNNING', `an agent runs (pid ${pid}); stop it first: kill ${pid}`)
+  removeDatapath('midonet')
   await removeAll({ links: openLinks() })
 }
 

@@ -9,6 +9,7 @@ import type { ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { Kind } from '../topology/model.ts'
 import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
+import type { DpctlCommand } from './dpctl.ts'
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
 
 const log = createDebug('midonet:forwarding')
@@ -51,6 +52,8 @@ export interface ForwardingStatus {
   readonly restarts: number
   readonly lastError: string | undefined
   readonly forwarder: ForwarderStatus | undefined
+  /** What forwards and why; undefined while nothing does. */
+  readonly datapath: { readonly kind: string; readonly why: string } | undefined
 }
 
 export class Forwarding {
@@ -69,6 +72,7 @@ export class Forwarding {
   #restartMs: number = limits.restartMs
   #lastError: string | undefined
   #closed = false
+  #datapath: ForwardingStatus['datapath']
 
   constructor(store: Store, settings: WorkerSettings) {
     this.#store = store
@@ -101,7 +105,11 @@ export class Forwarding {
   }
 
   async status(): Promise<ForwardingStatus> {
-    const base = { restarts: this.#restarts, lastError: this.#lastError }
+    const base = {
+      restarts: this.#restarts,
+      lastError: this.#lastError,
+      datapath: this.#datapath,
+    }
     try {
       const answer = await this.#ask({ kind: 'status', request: this.#nextRequest++ })
       const forwarder = answer?.kind === 'status' ? answer.value : undefined
@@ -122,6 +130,18 @@ export class Forwarding {
     const request = this.#nextRequest++
     const answer = await this.#ask({ kind: 'trace', request, port, packet })
     if (answer?.kind === 'trace') return answer.value
+    throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
+  }
+
+  /** Does a command of `midonet dpctl` in the datapath. */
+  async dpctl(command: DpctlCommand, words: readonly string[]): Promise<string> {
+    const answer = await this.#ask({
+      kind: 'dpctl',
+      request: this.#nextRequest++,
+      command,
+      words,
+    })
+    if (answer?.kind === 'dpctl') return answer.value
     throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
   }
 
@@ -190,6 +210,7 @@ export class Forwarding {
       case 'ready':
         this.#wakeFd = answer.wakeFd
         this.#restartMs = limits.restartMs
+        this.#datapath = { kind: answer.datapath, why: answer.why }
         log('the worker runs on datapath %s', answer.datapath)
         writeSync(answer.wakeFd, wakeToken)
         return
@@ -199,6 +220,7 @@ export class Forwarding {
         return
       case 'status':
       case 'trace':
+      case 'dpctl':
       case 'refused': {
         const waiting = this.#waiting.get(answer.request)
         this.#waiting.delete(answer.request)

@@ -25,9 +25,11 @@ const schema = z.strictObject({
     .default('/var/run/docker.sock')
     .describe('MIDONET_DOCKER_SOCKET: Docker Engine API, read to reconcile'),
   datapath: z
-    .enum(['auto', 'ebpf'])
+    .enum(['auto', 'ovs', 'ebpf'])
     .default('auto')
-    .describe('MIDONET_DATAPATH: what forwards packets; auto takes the embedded eBPF datapath'),
+    .describe(
+      'MIDONET_DATAPATH: what forwards packets; auto takes ovs where the kernel has its module',
+    ),
   flowLimit: z.coerce
     .number()
     .int()

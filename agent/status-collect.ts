@@ -52,13 +52,7 @@ export async function collectStatus(parts: Parts): Promise<Status> {
     versions: { node: process.versions.node, kernel: release() },
     ready: store !== undefined && forwarding?.running === true,
     problems,
-    datapath: {
-      kind: 'ebpf',
-      why:
-        settings.datapath === 'auto'
-          ? 'the embedded datapath, the only one of this version'
-          : 'asked for by MIDONET_DATAPATH',
-    },
+    datapath: forwarding?.datapath ?? { kind: 'none', why: 'forwarding does not run yet' },
     store: {
       url: settings.store,
       revision: store?.revision ?? 0,

@@ -6,14 +6,18 @@ import { writeSync } from 'node:fs'
 import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
-import { type EbpfDatapath, openEbpfDatapath } from '../datapath/ebpf/ebpf-datapath.ts'
+import type { Datapath } from '../datapath/datapath.ts'
 import { Forwarder, type ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { ChangeBatch, Revision } from '../topology/store.ts'
+import { type DpctlCommand, runDpctl } from './dpctl.ts'
+import { type OpenedDatapath, openDatapath } from './open-datapath.ts'
+import type { Settings } from './settings.ts'
 
 export interface WorkerSettings {
   readonly hostId: string
   readonly flowLimit: number
+  readonly datapath: Settings['datapath']
 }
 
 /** From the main thread. `snapshot` comes first, once. */
@@ -26,14 +30,26 @@ export type WorkerRequest =
       readonly port: string
       readonly packet: string
     }
+  | {
+      readonly kind: 'dpctl'
+      readonly request: number
+      readonly command: DpctlCommand
+      readonly words: readonly string[]
+    }
   | { readonly kind: 'close' }
 
 /** To the main thread. `wakeFd` ends the worker's wait when 8 bytes are written to it. */
 export type WorkerAnswer =
-  | { readonly kind: 'ready'; readonly wakeFd: number; readonly datapath: string }
+  | {
+      readonly kind: 'ready'
+      readonly wakeFd: number
+      readonly datapath: string
+      readonly why: string
+    }
   | { readonly kind: 'applied'; readonly revision: Revision }
   | { readonly kind: 'status'; readonly request: number; readonly value: ForwarderStatus }
   | { readonly kind: 'trace'; readonly request: number; readonly value: TraceResult }
+  | { readonly kind: 'dpctl'; readonly request: number; readonly value: string }
   | { readonly kind: 'refused'; readonly request: number; readonly error: string }
 
 const limits = {
@@ -48,17 +64,22 @@ createDebug.log = (...line: unknown[]) => {
 }
 
 function run(port: MessagePort, settings: WorkerSettings): void {
-  const datapath = openEbpfDatapath({})
+  const { datapath, why } = openDatapath(settings.datapath)
   try {
-    work(port, settings, datapath)
+    work(port, settings, datapath, why)
   } finally {
     // Descriptors outlive their thread, and the next worker needs the devices that these hold.
     datapath.close()
   }
 }
 
-/** Returns when the main thread says so; an error ends the thread, and the main thread starts another. */
-function work(port: MessagePort, settings: WorkerSettings, datapath: EbpfDatapath): void {
+/** Returns when the main thread says so; an error ends the thread, and another is started. */
+function work(
+  port: MessagePort,
+  settings: WorkerSettings,
+  datapath: OpenedDatapath['datapath'],
+  why: string,
+): void {
   const forwarder = new Forwarder({
     datapath,
     host: settings.hostId,
@@ -66,13 +87,13 @@ function work(port: MessagePort, settings: WorkerSettings, datapath: EbpfDatapat
     flowLimit: settings.flowLimit,
   })
   const answer = (message: WorkerAnswer) => port.postMessage(message)
-  answer({ kind: 'ready', wakeFd: datapath.wakeFd, datapath: datapath.kind })
+  answer({ kind: 'ready', wakeFd: datapath.wakeFd, datapath: datapath.kind, why })
   let known = false
   for (;;) {
     for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
       const request: WorkerRequest = next.message
       if (request.kind === 'close') return
-      hear(forwarder, request, answer)
+      hear({ forwarder, datapath }, request, answer)
       known ||= request.kind === 'snapshot'
     }
     // Before the topology is known every packet would look like one for nobody.
@@ -87,7 +108,7 @@ function waitFor(forwarder: Forwarder): number {
 }
 
 function hear(
-  forwarder: Forwarder,
+  { forwarder, datapath }: { readonly forwarder: Forwarder; readonly datapath: Datapath },
   request: Exclude<WorkerRequest, { kind: 'close' }>,
   answer: (message: WorkerAnswer) => void,
 ): void {
@@ -105,13 +126,26 @@ function hear(
       answer({ kind: 'status', request: request.request, value: forwarder.status() })
       return
     case 'trace':
-      try {
+      orRefuse(request.request, answer, () => {
         const value = forwarder.trace(request.port, request.packet)
         answer({ kind: 'trace', request: request.request, value })
-      } catch (error) {
-        const text = error instanceof Error ? error.message : String(error)
-        answer({ kind: 'refused', request: request.request, error: text })
-      }
+      })
+      return
+    case 'dpctl':
+      orRefuse(request.request, answer, () => {
+        const value = runDpctl(datapath, request.command, request.words)
+        answer({ kind: 'dpctl', request: request.request, value })
+      })
+  }
+}
+
+/** Answers a request that cannot be met with the reason. */
+function orRefuse(request: number, answer: (message: WorkerAnswer) => void, run: () => void): void {
+  try {
+    run()
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error)
+    answer({ kind: 'refused', request, error: text })
   }
 }
 

@@ -56,11 +56,16 @@ const cUnshare: Call = libc.func('int unshare(int)')
 const cSetrlimit: Call = libc.func('int setrlimit(int, const uint8_t *)')
 const cNametoindex: Call = libc.func('unsigned int if_nametoindex(const char *)')
 const cIndextoname: Call = libc.func('uintptr_t if_indextoname(unsigned int, uintptr_t)')
+const cRecvmmsg: Call = libc.func('int recvmmsg(int, uintptr_t, unsigned int, int, uintptr_t)')
+const cEpollCreate: Call = libc.func('int epoll_create1(int)')
+const cEpollControl: Call = libc.func('int epoll_ctl(int, int, int, uintptr_t)')
+const cEpollWait: Call = libc.func('int epoll_wait(int, uintptr_t, int, int)')
 const cSyscall: Call = libc.func('long syscall(long, long, uintptr_t, long)')
 
 /** Of the negative results below, the ones that callers ask for. */
 export const eAgain = -11
 export const eInterrupted = -4
+export const eNoBuffers = -105
 
 /** The name of an errno, such as `ENOSPC`. */
 export function errnoName(errno: number): string {
@@ -106,6 +111,11 @@ export function receiveInto(fd: number, address: number, size: number, flags: nu
   return settle(cRecv(fd, address, size, flags))
 }
 
+/** `address` points to `count` of struct mmsghdr; says how many were filled. */
+export function receiveMany(fd: number, address: number, count: number, flags: number): number {
+  return settle(cRecvmmsg(fd, address, count, flags, 0))
+}
+
 export function read(fd: number, address: number, size: number): number {
   return settle(cRead(fd, address, size))
 }
@@ -122,6 +132,20 @@ export function writeVector(fd: number, address: number, count: number): number 
 /** `address` points to `count` of struct pollfd; a negative timeout waits for ever. */
 export function poll(address: number, count: number, timeoutMs: number): number {
   return settle(cPoll(address, count, timeoutMs))
+}
+
+export function epollCreate(flags: number): number {
+  return settle(cEpollCreate(flags))
+}
+
+/** `address` points to a struct epoll_event. */
+export function epollControl(fd: number, command: number, other: number, address: number): number {
+  return settle(cEpollControl(fd, command, other, address))
+}
+
+/** `address` points to room for `count` of struct epoll_event. */
+export function epollWait(fd: number, address: number, count: number, timeoutMs: number): number {
+  return settle(cEpollWait(fd, address, count, timeoutMs))
 }
 
 export function open(path: string, flags: number): number {

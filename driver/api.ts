@@ -15,10 +15,16 @@ export interface ApiSettings {
   readonly store: Promise<Store>
   readonly status: () => Promise<unknown>
   readonly trace: (port: string, packet: string) => Promise<unknown>
+  /** Does a command of `midonet dpctl`. */
+  readonly dpctl?:
+    | ((command: Dpctl['command'], words: readonly string[]) => Promise<unknown>)
+    | undefined
 }
 
+type Dpctl = ReturnType<typeof requests.dpctl.parse>
+
 /** The express application for the agent's socket. */
-export function createApi({ store, status, trace }: ApiSettings): Express {
+export function createApi({ store, status, trace, dpctl }: ApiSettings): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -31,7 +37,12 @@ export function createApi({ store, status, trace }: ApiSettings): Express {
   app.get('/status', (_, response) => answer(response, status()))
   app.post('/trace', (request, response) => {
     const { port, packet } = readRequest('trace', requests.trace, request.body)
-    return answer(response, tracing(trace(port, packet)))
+    return answer(response, refusing(trace(port, packet)))
+  })
+  app.post('/dpctl', (request, response) => {
+    const { command, words } = readRequest('dpctl', requests.dpctl, request.body)
+    if (dpctl === undefined) throw new DriverError('NOT_FOUND', 'no datapath runs here')
+    return answer(response, refusing(dpctl(command, words)))
   })
   app.get('/v1/:kind', async (request, response) => {
     const kind = readKind(request.params.kind)
@@ -60,8 +71,8 @@ export function createApi({ store, status, trace }: ApiSettings): Express {
   return app
 }
 
-/** A trace is refused for what was asked, not for a fault of ours. */
-async function tracing(work: Promise<unknown>): Promise<unknown> {
+/** Such work is refused for what was asked, not for a fault of ours. */
+async function refusing(work: Promise<unknown>): Promise<unknown> {
   try {
     return await work
   } catch (error) {

@@ -6,7 +6,7 @@ import { hostname } from 'node:os'
 import { basename } from 'node:path'
 import type { Links } from '../datapath/link.ts'
 import type { Revision, Store } from '../topology/store.ts'
-import { createApi } from './api.ts'
+import { type ApiSettings, createApi } from './api.ts'
 import { type DriverContext, Recent, Turns } from './context.ts'
 import type { DockerView } from './docker.ts'
 import { ipamCalls, plainIpamCalls } from './ipam-driver.ts'
@@ -30,6 +30,8 @@ export interface DriverSettings {
   readonly status: () => Promise<unknown>
   /** Answers `POST /trace` of the API, as JSON; its rejection becomes a 400 with the message. */
   readonly trace: (port: string, packet: string) => Promise<unknown>
+  /** Answers `POST /dpctl` of the API. */
+  readonly dpctl?: ApiSettings['dpctl']
   /** `openDocker(path)` of docker.ts. Without it nothing is compared with Docker. */
   readonly docker?: DockerView | undefined
   readonly limits?: PluginLimits

@@ -57,6 +57,10 @@ export const requests = {
     Options: options,
   }),
   trace: z.object({ port: z.string().min(1).max(192), packet: z.string().min(1) }),
+  dpctl: z.object({
+    command: z.enum(['show', 'dump-flows', 'dump-ports', 'add-flow', 'del-flow']),
+    words: z.array(z.string().max(8192)).max(2),
+  }),
   releaseAddress: z.object({ PoolID: z.string().min(1).max(192), Address: text }),
 } as const
 

@@ -9,6 +9,7 @@ const packages = [
   'iptables',
   'nftables',
   'procps',
+  'qemu-system-x86',
   'sockperf',
   'util-linux',
 ]

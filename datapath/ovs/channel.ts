@@ -1,0 +1,205 @@
+/**
+ * The sockets between the kernel and the forwarding thread. Each vport has one for its upcalls, so
+ * that a noisy one fills its own and no other; one more sends. Their netlink port ids follow from
+ * the datapath's name and the vport's number: a flow that hands packets over finds the next agent
+ * too, and a second agent at the same time is refused.
+ */
+import { DatapathError } from '../datapath.ts'
+import {
+  type Arena,
+  arena,
+  bind,
+  check,
+  close,
+  eAgain,
+  eInterrupted,
+  eNoBuffers,
+  epollControl,
+  epollCreate,
+  epollWait,
+  eventfd,
+  read,
+  receiveInto,
+  receiveMany,
+  setSocketOption,
+  socket,
+  write,
+} from '../syscall.ts'
+import { genericProtocol } from './protocol.ts'
+
+// bits/socket.h, asm-generic/socket.h, linux/netlink.h
+const afNetlink = 16
+const sockRawCloexec = 3 | 0x80000
+const solSocket = 1
+const soReceiveBufferForce = 33
+const solNetlink = 270
+const capAck = 10
+const doNotWait = 0x40
+const eAddressInUse = -98
+
+export const limits = {
+  receiveBuffer: 4 << 20,
+  /** Upcalls of one vport before another has its turn. */
+  perVport: 8,
+  /** The largest message: a packet of 64 KiB with its key. */
+  messageSizeMax: 68 * 1024,
+  /** Sockets looked at in one go. */
+  ready: 64,
+} as const
+
+/** The netlink port id of a vport's socket; 0 is the datapath's own. */
+export function portIdOf(name: string, vport: number): number {
+  let hash = 0
+  for (const byte of Buffer.from(name)) hash = (Math.imul(hash, 31) + byte) >>> 0
+  // Above every process id, which is what the kernel gives out.
+  return ((0x4000 | (hash & 0x3fff)) << 16) | vport
+}
+
+/** Opens a socket for upcalls under a port id. @throws DatapathError `EBUSY` */
+export function openUpcallSocket(portId: number): number {
+  const fd = check('socket(AF_NETLINK)', socket(afNetlink, sockRawCloexec, genericProtocol))
+  const address = new Uint8Array(12)
+  new DataView(address.buffer).setUint16(0, afNetlink, true)
+  new DataView(address.buffer).setUint32(4, portId, true)
+  const bound = bind(fd, address)
+  if (bound < 0) {
+    close(fd)
+    if (bound === eAddressInUse)
+      throw new DatapathError('EBUSY', 'another agent runs this datapath: stop it first')
+    check('bind(AF_NETLINK)', bound)
+  }
+  setSocketOption(fd, solSocket, soReceiveBufferForce, limits.receiveBuffer)
+  return fd
+}
+
+/** The socket that requests without an answer go by, many in one call. */
+export class Sender {
+  readonly #fd: number
+  readonly #memory: Arena = arena(1 << 16)
+
+  constructor() {
+    this.#fd = check('socket(AF_NETLINK)', socket(afNetlink, sockRawCloexec, genericProtocol))
+    const address = new Uint8Array(12)
+    address[0] = afNetlink
+    check('bind(AF_NETLINK)', bind(this.#fd, address))
+    setSocketOption(this.#fd, solNetlink, capAck, 1)
+    setSocketOption(this.#fd, solSocket, soReceiveBufferForce, limits.receiveBuffer)
+  }
+
+  /** The kernel does all that is asked before this returns. @throws SystemCallError */
+  send(address: number, size: number): void {
+    let written = write(this.#fd, address, size)
+    while (written === eInterrupted) written = write(this.#fd, address, size)
+    check('sending to the kernel', written)
+  }
+
+  /** Hands on the datagrams that came back, each valid until the next. */
+  drain(handle: (bytes: Uint8Array) => void): void {
+    for (;;) {
+      const size = receiveInto(this.#fd, this.#memory.address, this.#memory.size, doNotWait)
+      if (size === eAgain) return
+      if (size === eInterrupted || size === eNoBuffers) continue
+      handle(this.#memory.bytes.subarray(0, check('hearing from the kernel', size)))
+    }
+  }
+
+  /** One datagram, waited for. */
+  receive(): Uint8Array {
+    for (;;) {
+      const size = receiveInto(this.#fd, this.#memory.address, this.#memory.size, 0)
+      if (size === eInterrupted || size === eNoBuffers) continue
+      return this.#memory.bytes.subarray(0, check('hearing from the kernel', size))
+    }
+  }
+
+  close(): void {
+    close(this.#fd)
+  }
+}
+
+// sys/epoll.h; struct epoll_event is packed on x86-64 only.
+const epollCloexec = 0x80000
+const epollAdd = 1
+const epollIn = 1
+const eventSize = process.arch === 'x64' ? 12 : 16
+const eventData = eventSize - 8
+// sys/eventfd.h: EFD_NONBLOCK, EFD_CLOEXEC
+const eventFlags = 0x800 | 0x80000
+// struct mmsghdr with its struct iovec behind; the length received is at 56.
+const messageSize = 64
+const lengthAt = 56
+
+/** Sockets that upcalls come by, and the descriptor that ends the wait for them. */
+export class Receiver {
+  readonly wakeFd: number
+  /** Times that a socket was full: the kernel counts what was lost by it. */
+  overruns = 0
+  readonly #epoll: number
+  readonly #events: Arena = arena(4096)
+  readonly #headers: Arena = arena(4096)
+  readonly #slots: Arena = arena(limits.perVport * limits.messageSizeMax)
+
+  constructor() {
+    this.#epoll = check('epoll_create1', epollCreate(epollCloexec))
+    this.wakeFd = check('eventfd', eventfd(eventFlags))
+    this.add(this.wakeFd)
+    const { view, address } = this.#headers
+    const vectors = limits.perVport * messageSize
+    for (let index = 0; index < limits.perVport; index++) {
+      const [at, vector] = [index * messageSize, vectors + index * 16]
+      view.setBigUint64(at + 16, BigInt(address + vector), true)
+      view.setBigUint64(at + 24, 1n, true)
+      view.setBigUint64(vector, BigInt(this.#slots.address + index * limits.messageSizeMax), true)
+      view.setBigUint64(vector + 8, BigInt(limits.messageSizeMax), true)
+    }
+  }
+
+  /** Memory that received messages stand in. */
+  get bytes(): Uint8Array {
+    return this.#slots.bytes
+  }
+
+  /** A socket leaves when it is closed. */
+  add(fd: number): void {
+    const { view, address } = this.#events
+    view.setUint32(0, epollIn, true)
+    view.setInt32(eventData, fd, true)
+    view.setInt32(eventData + 4, 0, true)
+    check('epoll_ctl', epollControl(this.#epoll, epollAdd, fd, address))
+  }
+
+  /** Sockets with something to read. The wake descriptor is not among them; `true` reads it. */
+  ready(timeoutMs: number, readsWake: boolean): readonly number[] {
+    const { address, view } = this.#events
+    const count = epollWait(this.#epoll, address, limits.ready, timeoutMs)
+    if (count < 0 && count !== eInterrupted) check('epoll_wait', count)
+    const sockets: number[] = []
+    for (let index = 0; index < count; index++) {
+      const fd = view.getInt32(index * eventSize + eventData, true)
+      if (fd !== this.wakeFd) sockets.push(fd)
+    }
+    if (readsWake && sockets.length < count) read(this.wakeFd, address, 8)
+    return sockets
+  }
+
+  /** Reads up to `count` messages of a socket; hands on where each starts and ends in `bytes`. */
+  receive(fd: number, count: number, handle: (start: number, end: number) => void): number {
+    const { address, view } = this.#headers
+    let got = receiveMany(fd, address, Math.min(count, limits.perVport), doNotWait)
+    while (got === eNoBuffers || got === eInterrupted) {
+      if (got === eNoBuffers) this.overruns++
+      got = receiveMany(fd, address, Math.min(count, limits.perVport), doNotWait)
+    }
+    if (got < 0) return 0
+    for (let index = 0; index < got; index++) {
+      const start = index * limits.messageSizeMax
+      handle(start, start + view.getUint32(index * messageSize + lengthAt, true))
+    }
+    return got
+  }
+
+  /** The wake descriptor stays open: another thread may be about to write to it. */
+  close(): void {
+    close(this.#epoll)
+  }
+}

@@ -1,0 +1,302 @@
+/**
+ * The flows, and packets sent through actions. Requests gather while a batch of upcalls is handled
+ * and go to the kernel in one call; what the kernel refuses comes back by the request's number.
+ */
+import { randomBytes } from 'node:crypto'
+import createDebug from 'debug'
+import type { Action } from '../../packet/action.ts'
+import { applyActions } from '../../packet/apply.ts'
+import { extractKey } from '../../packet/extract.ts'
+import { createKey } from '../../packet/flow-key.ts'
+import {
+  DatapathError,
+  type FlowId,
+  type FlowMatch,
+  type FlowStats,
+  type InstalledFlow,
+} from '../datapath.ts'
+import { decodeAck, decodeMessages } from '../netlink.ts'
+import { errnoName } from '../syscall.ts'
+import { planActions, readActions, writeActions, writeSlowActions } from './action.ts'
+import type { Sender } from './channel.ts'
+import { FlowRecords, idleSince, readUfid, writeUfid } from './flow-record.ts'
+import { readMatch, writeKey } from './key.ts'
+import { canonize, createMatch } from './match.ts'
+import type { Module, ModuleFlow } from './module.ts'
+import { Output } from './output.ts'
+import { flowAttr, flowCommand, keyAttr, packetAttr, packetCommand, vportsMax } from './protocol.ts'
+import { monotonicMs, StatsReader } from './stats.ts'
+
+const debug = createDebug('midonet:datapath')
+
+export const limits = {
+  flows: 1 << 17,
+  /** The kernel tries mask after mask. */
+  masks: 128,
+  /** Masks more for flows that match all of a packet: one for each kind of it. */
+  masksOfWhole: 32,
+  /** The kernel takes 32 KiB; the time that a packet takes is bounded by less. */
+  actionsSize: 4096,
+  /** Requests that go to the kernel in one call; its socket takes up to 206 KiB. */
+  batchSize: 60 * 1024,
+  memory: 256 * 1024,
+} as const
+
+/** What the module's errors mean for a flow, where they do not say it. */
+const refusals: Readonly<Record<string, readonly [string, string]>> = {
+  ENOMEM: ['ENOSPC', 'it has no memory for it'],
+  ENOENT: ['EEXIST', 'it overlaps another one'],
+}
+
+const request = 1
+/** Requests are numbered by what they are and the flow they are about. */
+const numbered = { install: 1 << 28, replace: 2 << 28, execute: 3 << 28, remove: 4 << 28 } as const
+const kindBits = 0x7000_0000
+const typeError = 2
+
+export interface FlowStoreParts {
+  readonly module: Module
+  readonly sender: Sender
+  /** Where packets of a vport go that an action hands over. */
+  readonly portId: (vport: number) => number
+}
+
+export class FlowStore {
+  readonly records = new FlowRecords()
+  readonly #parts: FlowStoreParts
+  readonly #out = new Output(limits.memory)
+  readonly #stats: StatsReader
+  readonly #process = randomBytes(4).readUInt32LE()
+  readonly #match = createMatch()
+  readonly #ufid = new DataView(new ArrayBuffer(16))
+  readonly #key = createKey()
+  #serial = 0
+  #batching = false
+  /** The install that is waited for, outside of batches, and its errno. */
+  #awaited: FlowId | undefined
+  #errno = 0
+
+  constructor(parts: FlowStoreParts) {
+    this.#parts = parts
+    const { datapath, families } = parts.module
+    this.#stats = new StatsReader({
+      records: this.records,
+      sender: parts.sender,
+      out: this.#out,
+      family: families.flow,
+      datapath,
+    })
+    this.#adopt()
+  }
+
+  /** Gathers what is asked for until `run` is over. */
+  batch<T>(run: () => T): T {
+    if (this.#batching) return run()
+    this.#batching = true
+    try {
+      return run()
+    } finally {
+      this.#batching = false
+      this.flush()
+    }
+  }
+
+  install({ key, mask }: FlowMatch, actions: readonly Action[]): FlowId {
+    const plan = planActions(actions, key)
+    canonize(key, mask, plan.needs, this.#match)
+    const known = this.records.find(this.#match)
+    if (known === undefined) this.#checkRoom(mask.every((word) => word === 0xffff_ffff))
+    const id = known ?? this.records.add(this.#match, this.#process, this.#serial++)
+    try {
+      const kind = known === undefined ? numbered.install : numbered.replace
+      this.#writeFlow(kind | id, id, actions, plan.slow)
+      this.#settle(id)
+    } catch (error) {
+      if (known === undefined) this.records.remove(id)
+      throw error
+    }
+    return id
+  }
+
+  remove(id: FlowId): void {
+    const isThere = this.records.has(id)
+    if (isThere) {
+      const { families, datapath } = this.#parts.module
+      this.#out.begin(families.flow, request, numbered.remove | id, flowCommand.remove, datapath)
+      this.#writeUfid(id)
+      this.#out.end()
+      this.#sendSoon()
+    }
+    this.records.remove(id)
+  }
+
+  stats(id: FlowId): FlowStats | undefined {
+    if (!this.records.has(id)) return undefined
+    this.flush()
+    const stats = this.#stats.read(id)
+    // Somebody else has removed it.
+    if (stats === undefined) this.records.refuse(id)
+    return stats
+  }
+
+  *all(): Iterable<InstalledFlow> {
+    this.flush()
+    const nowMs = monotonicMs()
+    for (const flow of this.#parts.module.flows()) {
+      const ufid = flow.ufid === undefined ? undefined : readUfid(flow.ufid)
+      const id = ufid === undefined ? undefined : this.records.named(ufid)
+      const { key, mask } = createMatch()
+      if (id === undefined || !readMatch(flow.key, flow.mask, { key, mask })) continue
+      const { packets, bytes, usedMs } = flow
+      const stats = { packets, bytes, idleMs: idleSince(usedMs, nowMs) }
+      yield { id, key, mask, actions: readActions(flow.actions), stats }
+    }
+  }
+
+  execute(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
+    if (!extractKey(packet, inPort, this.#key)) return
+    if (planActions(actions, this.#key).slow) this.executeSlowly(packet, inPort, actions)
+    else this.#writePacket(packet, inPort, actions)
+  }
+
+  /** Changes a packet in this process; only its outputs are the kernel's. */
+  executeSlowly(
+    packet: Uint8Array,
+    inPort: number,
+    actions: readonly Action[],
+    userspace?: (frame: Uint8Array) => void,
+  ): void {
+    for (const { port, frame, tunnel } of applyActions(packet, actions, userspace)) {
+      const way: Action[] = [{ kind: 'output', port }]
+      if (tunnel !== undefined) way.unshift({ kind: 'setTunnel', ...tunnel })
+      if (extractKey(frame, inPort, this.#key)) this.#writePacket(frame, inPort, way)
+    }
+  }
+
+  /** Brings what was asked for to the kernel, and hears what it refuses. */
+  flush(): void {
+    const out = this.#out
+    if (out.size === 0) return
+    const { sender } = this.#parts
+    sender.send(out.arena.address, out.size)
+    out.clear()
+    sender.drain((bytes) => {
+      for (const message of decodeMessages(bytes))
+        if (message.type === typeError) this.#hear(message.sequence, decodeAck(message))
+    })
+  }
+
+  #hear(sequence: number, { errno, reason }: { errno: number; reason: string | undefined }): void {
+    const [kind, id] = [sequence & kindBits, sequence & ~kindBits]
+    if (errno === 0 || kind === numbered.remove) return
+    debug('request %s refused: %s %s', sequence.toString(16), errnoName(errno), reason ?? '')
+    if (kind === numbered.execute) return
+    if (id === this.#awaited) this.#errno = errno
+    else if (kind === numbered.install) this.records.refuse(id)
+  }
+
+  /** Lets a flow that was asked for outside of a batch be there, or not, before going on. */
+  #settle(id: FlowId): void {
+    if (this.#batching) {
+      this.#sendSoon()
+      return
+    }
+    this.#awaited = id
+    this.#errno = 0
+    this.flush()
+    this.#awaited = undefined
+    if (this.#errno === 0) return
+    const code = errnoName(this.#errno)
+    const [ours, why] = refusals[code] ?? [code, 'its log says why']
+    throw new DatapathError(ours, `the kernel refused a flow: ${code}: ${why}`)
+  }
+
+  #sendSoon(): void {
+    if (!this.#batching || this.#out.size >= limits.batchSize) this.flush()
+  }
+
+  #checkRoom(isWhole: boolean): void {
+    if (this.records.size >= limits.flows)
+      throw new DatapathError('ENOSPC', `${limits.flows} flows are in use: remove some`)
+    const { masks } = this.records
+    const most = limits.masks + (isWhole ? limits.masksOfWhole : 0)
+    if (masks.size >= most && !masks.has(this.#match.mask))
+      throw new DatapathError('E2BIG', `${most} masks are in use: execute instead`)
+  }
+
+  #writeFlow(sequence: number, id: FlowId, actions: readonly Action[], isSlow: boolean): void {
+    const { module, portId } = this.#parts
+    const [out, match] = [this.#out, this.#match]
+    // Without NLM_F_CREATE: made, or replaced when it is there.
+    out.begin(module.families.flow, request, sequence, flowCommand.create, module.datapath)
+    try {
+      this.#writeUfid(id)
+      const key = out.nest(flowAttr.key)
+      writeKey(out, match, false)
+      out.close(key)
+      const mask = out.nest(flowAttr.mask)
+      writeKey(out, match, true)
+      out.close(mask)
+      const list = out.nest(flowAttr.actions)
+      const pid = portId(match.key[0] ?? 0)
+      this.#checkSize(actions)
+      if (isSlow) writeSlowActions(out, actions, pid)
+      else writeActions(out, actions, match.key, pid)
+      out.close(list)
+    } catch (error) {
+      out.cancel()
+      throw error
+    }
+    out.end()
+  }
+
+  /** An action takes 8 bytes at least, and not much more in the mean. */
+  #checkSize(actions: readonly Action[]): void {
+    if (actions.length * 8 > limits.actionsSize)
+      throw new DatapathError('E2BIG', `${actions.length} actions are too many for one packet`)
+  }
+
+  #writePacket(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
+    this.#checkSize(actions)
+    const { families, datapath } = this.#parts.module
+    const out = this.#out
+    out.begin(families.packet, request, numbered.execute, packetCommand.execute, datapath)
+    out.attributeBytes(packetAttr.packet, packet)
+    const key = out.nest(packetAttr.key)
+    if (inPort < vportsMax) out.attribute32(keyAttr.inPort, inPort)
+    out.close(key)
+    const list = out.nest(packetAttr.actions)
+    const outputs = actions.filter(({ kind }) => kind !== 'userspace')
+    writeActions(out, outputs, this.#key, 0)
+    out.close(list)
+    out.end()
+    this.#sendSoon()
+  }
+
+  #writeUfid(id: FlowId): void {
+    writeUfid(this.records.ufid(id), this.#ufid)
+    this.#out.attributeBytes(flowAttr.ufid, new Uint8Array(this.#ufid.buffer))
+  }
+
+  /** Takes over what an agent before has left; what cannot be read is removed. */
+  #adopt(): void {
+    const match = createMatch()
+    const found = this.#parts.module.flows().map((flow) => ({ flow, ufid: nameOf(flow) }))
+    const inOrder = found.sort((a, b) => (a.ufid?.id ?? 0) - (b.ufid?.id ?? 0))
+    let strange = 0
+    for (const { flow, ufid } of inOrder) {
+      if (ufid !== undefined && readMatch(flow.key, flow.mask, match)) {
+        this.records.add(match, ufid.process, ufid.serial, ufid.id)
+        continue
+      }
+      strange++
+      this.#parts.module.removeFlow(flow)
+    }
+    debug('%d flows found, %d of them not ours and removed', found.length, strange)
+  }
+}
+
+function nameOf({ ufid }: ModuleFlow): ReturnType<typeof readUfid> {
+  const name = ufid === undefined ? undefined : readUfid(ufid)
+  return name === undefined || name.id >= limits.flows ? undefined : name
+}

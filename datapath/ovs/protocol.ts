@@ -1,0 +1,99 @@
+/** Numbers of linux/openvswitch.h and linux/genetlink.h, as of Linux 6.12; older kernels know fewer. */
+
+/** NETLINK_GENERIC */
+export const genericProtocol = 16
+
+/** nlmsghdr, genlmsghdr and ovs_header: where attributes start. */
+export const messageHeader = 24
+
+export const control = { family: 16, getFamily: 3, attrId: 1, attrName: 2 } as const
+
+export const datapathCommand = { create: 1, remove: 2, get: 3, set: 4 } as const
+export const datapathVersion = 2
+export const datapathAttr = {
+  name: 1,
+  upcallPid: 2,
+  stats: 3,
+  userFeatures: 5,
+} as const
+/** OVS_DP_F_UNALIGNED: upcalls may end without padding. */
+export const featureUnaligned = 1
+
+export const vportCommand = { create: 1, remove: 2, get: 3, set: 4 } as const
+export const vportAttr = { number: 1, type: 2, name: 3, upcallPid: 5, ifindex: 8 } as const
+export const vportNetdev = 1
+/** DP_MAX_PORTS: vports have lower numbers. */
+export const vportsMax = 0xffff
+
+export const flowCommand = { create: 1, remove: 2, get: 3 } as const
+export const flowAttr = {
+  key: 1,
+  actions: 2,
+  stats: 3,
+  used: 5,
+  mask: 7,
+  ufid: 9,
+  ufidFlags: 10,
+} as const
+/** OVS_UFID_F_OMIT_KEY, _MASK and _ACTIONS */
+export const ufidOnly = 7
+
+export const packetCommand = { miss: 1, action: 2, execute: 3 } as const
+export const packetAttr = { packet: 1, key: 2, actions: 3, userdata: 4 } as const
+
+/** OVS_KEY_ATTR_… */
+export const keyAttr = {
+  encap: 1,
+  priority: 2,
+  inPort: 3,
+  ethernet: 4,
+  vlan: 5,
+  etherType: 6,
+  ipv4: 7,
+  ipv6: 8,
+  tcp: 9,
+  udp: 10,
+  icmp: 11,
+  icmpv6: 12,
+  arp: 13,
+  nd: 14,
+  mark: 15,
+  tunnel: 16,
+  sctp: 17,
+  tcpFlags: 18,
+  hash: 19,
+  recirculation: 20,
+  ctState: 22,
+  ctZone: 23,
+  ctMark: 24,
+  ctLabels: 25,
+} as const
+
+/** OVS_TUNNEL_KEY_ATTR_… */
+export const tunnelAttr = {
+  id: 0,
+  src: 1,
+  dst: 2,
+  tos: 3,
+  ttl: 4,
+  dontFragment: 5,
+  checksum: 6,
+  tpSrc: 9,
+  tpDst: 10,
+  pad: 14,
+} as const
+
+/** OVS_ACTION_ATTR_… */
+export const actionAttr = {
+  output: 1,
+  userspace: 2,
+  set: 3,
+  pushVlan: 4,
+  popVlan: 5,
+  setMasked: 11,
+} as const
+export const userspaceAttr = { pid: 1, userdata: 2 } as const
+
+/** OVS_FRAG_TYPE_LATER is the key's `fragLater`; a tag's presence is our bit too: VLAN_CFI_MASK. */
+export const tagPresent = 0x1000
+export const etherTypeServiceTag = 0x88a8
