@@ -284,6 +284,10 @@ function matters(change: Change): boolean {
     case 'bridge':
     case 'pool':
     case 'address':
+    case 'chain':
+    case 'rule':
+    case 'portGroup':
+    case 'addressGroup':
       return false
   }
 }
