@@ -7,6 +7,7 @@
  */
 import { broadcastOf, type Cidr, contains, networkOf } from '../packet/address.ts'
 import { fragLater, fragNone } from '../packet/flow-key.ts'
+import { enterDevice, type Filtered, leaveDevice } from './filter.ts'
 import { joinMac } from './mac-table.ts'
 import { type NextHop, resolveNextHop } from './neighbor.ts'
 import type { PortState } from './port.ts'
@@ -14,7 +15,7 @@ import type { RouteEntry, RouteTable } from './route-table.ts'
 import { type Simulation, word } from './simulation.ts'
 import { neighborTag, type Tag } from './tag.ts'
 
-export interface VirtualRouter {
+export interface VirtualRouter extends Filtered {
   readonly id: string
   name: string
   adminUp: boolean
@@ -130,16 +131,15 @@ function noteNeighbor(sim: Simulation, ingress: VirtualRouterPort, isOurs: boole
 function simulateIpv4(sim: Simulation, ingress: VirtualRouterPort): VirtualRouterPort | undefined {
   const { work } = sim
   const { router } = ingress
-  const src = word(work, 10)
-  const dst = word(work, 14)
   sim.seeIpSrc(8)
-  if (isMartian(src >>> 24)) return sim.drop('source address cannot be routed')
+  if (isMartian(word(work, 10) >>> 24)) return sim.drop('source address cannot be routed')
   sim.seeIpDst(8)
-  if (isMartian(dst >>> 24)) return sim.drop('destination address cannot be routed')
+  if (isMartian(word(work, 14) >>> 24)) return sim.drop('destination address cannot be routed')
   if (!router.adminUp) return prohibit(sim, ingress, 'router is down')
   if (!ingress.adminUp) return prohibit(sim, ingress, 'router port is down')
+  if (!enterDevice(sim, router)) return undefined
 
-  const route = router.routes.lookup(src, dst, sim)
+  const route = router.routes.lookup(word(work, 10), word(work, 14), sim)
   if (route === undefined) return unreachable(sim, ingress, icmp.network, 'no route')
   switch (route.action) {
     case 'blackhole':
@@ -159,6 +159,7 @@ function forwardIpv4(
   route: RouteEntry,
 ): VirtualRouterPort | undefined {
   const { work } = sim
+  const { router } = ingress
   const egress = route.port
   if (egress === undefined) return unreachable(sim, ingress, icmp.network, 'route has no port')
   sim.see('ipTtl')
@@ -170,10 +171,11 @@ function forwardIpv4(
     sim.seeIpDst(32)
     if (isDirectedBroadcast(egress, address)) return sim.drop('directed broadcast')
   }
+  if (!leaveDevice(sim, router, egress)) return undefined
   const hop = resolveNextHop(egress, address)
   if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address, route)
   sim.tag(hop.tag)
-  sim.story?.push(`router ${ingress.router.name}: ${describe(route)}, out of port ${egress.id}`)
+  sim.story?.push(`router ${router.name}: ${describe(route)}, out of port ${egress.id}`)
   sim.rewriteTtl(ttl - 1)
   sim.rewriteEth(hop.action, hop.words)
   return egress
@@ -212,7 +214,7 @@ function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   sim.see('tpSrc')
   sim.see('tpDst')
   if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
-  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes() })
+  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.passage.frame.entered) })
   return sim.consume('echo request is answered')
 }
 
@@ -244,7 +246,7 @@ function icmpError(
   sim.effects.push({
     kind: 'icmpError',
     port: ingress,
-    changes: sim.changes(),
+    changes: sim.changes(sim.passage.frame.entered),
     type,
     code,
     source,
