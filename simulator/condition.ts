@@ -187,9 +187,9 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
     case 'flow':
       return (passage.direction(sim) === 'return') === (one.a === 1)
     case 'icmpDataSrc':
-      return inQuote(passage.quoteOf(sim)?.src, one)
+      return inQuote(passage.errorQuoteOf(sim)?.src, one)
     case 'icmpDataDst':
-      return inQuote(passage.quoteOf(sim)?.dst, one)
+      return inQuote(passage.errorQuoteOf(sim)?.dst, one)
     default:
       return false
   }

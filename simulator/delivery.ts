@@ -232,8 +232,7 @@ export class Delivery {
     let isRefused = false
     for (const effect of sim.effects) {
       if (!isAnswerable(effect)) continue
-      if (effect.kind === 'icmpError') this.#countDrop(effect.reason)
-      if (effect.kind === 'refusal') this.#countDrop('a rule rejects it')
+      if (effect.kind !== 'echo') this.#countDrop(effect.reason)
       const answer = this.#answers.answer(effect, hand.packet, now())
       if (answer.kind === 'refused') isRefused = true
       if (answer.kind !== 'frame') continue

@@ -74,10 +74,7 @@ function refuse(sim: Simulation): void {
     sim.drop('a rule rejects it')
     return
   }
-  sim.consumed = true
-  const changes = sim.changes(frame.entered)
-  sim.effects.push({ kind: 'refusal', port: frame.inPort, changes })
-  sim.drop('a rule rejects it')
+  sim.refuse(frame.inPort, 'a rule rejects it')
 }
 
 /** Not about resets, ICMP errors or later fragments, nor to groups: RFC 1812 section 4.3.2.7. */

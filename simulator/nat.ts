@@ -8,7 +8,6 @@
  */
 import { contains } from '../packet/address.ts'
 import { fragNone } from '../packet/flow-key.ts'
-import { isIcmpErrorType } from '../packet/icmp.ts'
 import type { NatAction, NatTarget } from './compile-action.ts'
 import { isIpv4 } from './condition.ts'
 import { keyKinds, StateEntry } from './flow-state.ts'
@@ -55,7 +54,7 @@ function translateStatic(
   address: number,
 ): void {
   const old = word(sim.work, kind === 'staticSnat' ? 10 : 14)
-  const quote = isError(sim) ? sim.passage.quoteOf(sim) : undefined
+  const quote = sim.passage.errorQuoteOf(sim)
   if (kind === 'staticSnat') {
     sim.rewriteIpSrc(address)
     const isMeant = rule.checks.some((one) => one.kind === 'icmpDataDst' && !one.not)
@@ -65,14 +64,6 @@ function translateStatic(
   sim.rewriteIpDst(address)
   sim.passage.frame.dstRewritten = true
   if (quote?.src === old) quote.src = address
-}
-
-function isError(sim: Simulation): boolean {
-  sim.see('ipProto')
-  if ((word(sim.work, 9) & 0xff) !== protocols.icmp) return false
-  sim.see('ipFrag')
-  sim.see('tpSrc')
-  return word(sim.work, 9) >>> 24 !== 2 && isIcmpErrorType(word(sim.work, 18) & 0xffff)
 }
 
 function translateForward(

@@ -310,6 +310,11 @@ export class Passage {
     return this.#quote
   }
 
+  /** The packet that an ICMP error is about; undefined when this is no such error. */
+  errorQuoteOf(sim: Simulation): IcmpQuote | undefined {
+    return isIcmpError(sim) ? this.quoteOf(sim) : undefined
+  }
+
   /** What the id or quote has become; undefined when it is as received. */
   get changedQuote(): IcmpQuote | undefined {
     const [now, then] = [this.#quote, this.#received]
@@ -351,6 +356,17 @@ class CachedMembership {
     }
     return this.#membership?.groups
   }
+}
+
+/** Whether the packet is an ICMP error over IPv4. */
+export function isIcmpError(sim: Simulation): boolean {
+  if (!isIpv4(sim)) return false
+  sim.see('ipProto')
+  if ((word(sim.work, 9) & 0xff) !== protocols.icmp) return false
+  sim.see('ipFrag')
+  if (word(sim.work, 9) >>> 24 === fragLater) return false
+  sim.see('tpSrc')
+  return isIcmpErrorType(word(sim.work, 18) & 0xffff)
 }
 
 /** Source port for destination port. */

@@ -50,6 +50,7 @@ export interface LearnedNeighbor {
 
 const ethertypes = { ipv4: 0x0800, arp: 0x0806 } as const
 const protocols = { icmp: 1, tcp: 6, udp: 17, sctp: 132 } as const
+const tcpRst = 0x04
 const arpOps = { request: 1, reply: 2 } as const
 
 /** ICMP types and codes, RFC 792 and RFC 1812 section 5.2.7. */
@@ -205,9 +206,13 @@ function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   sim.see('ipProto')
   sim.see('ipFrag')
   const protocol = word(work, 9) & 0xff
+  if (protocol === protocols.tcp && word(work, 9) >>> 24 !== fragLater) {
+    sim.seeBits(19, tcpRst)
+    if ((word(work, 19) & tcpRst) !== 0) return sim.drop('router has no such connection')
+    return sim.refuse(ingress, 'router serves nothing on this address')
+  }
   if (protocol !== protocols.icmp) {
-    const hasPorts = protocol === protocols.tcp || protocol === protocols.udp
-    const code = hasPorts ? icmp.port : icmp.protocol
+    const code = protocol === protocols.udp ? icmp.port : icmp.protocol
     return unreachable(sim, ingress, code, 'router serves nothing on this address')
   }
   if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')

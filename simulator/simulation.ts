@@ -60,11 +60,12 @@ export type Effect =
       /** Why the packet was dropped. */
       readonly reason: string
     }
-  /** Likewise, as a rule says: a reset of a TCP connection, else an ICMP error. */
+  /** Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error. */
   | {
       readonly kind: 'refusal'
       readonly port: VirtualPort
       readonly changes: readonly Action[]
+      readonly reason: string
     }
   /** A connection or translation is to be remembered. */
   | { readonly kind: 'addState'; readonly entry: StateEntry }
@@ -330,6 +331,14 @@ export class Simulation {
     this.reason = what
     this.story?.push(what)
     return undefined
+  }
+
+  /** Drops the packet and refuses it to its sender, back through `port`. */
+  refuse(port: VirtualPort, reason: string): undefined {
+    this.consumed = true
+    const changes = this.changes(this.passage.frame.entered)
+    this.effects.push({ kind: 'refusal', port, changes, reason })
+    return this.drop(reason)
   }
 
   /** Keeps the header while a copy of the packet goes another way. */
