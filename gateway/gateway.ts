@@ -199,6 +199,10 @@ class HostGateway implements Gateway {
       case 'bridge':
       case 'pool':
       case 'address':
+      case 'chain':
+      case 'rule':
+      case 'portGroup':
+      case 'addressGroup':
         return false
     }
   }

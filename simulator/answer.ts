@@ -3,6 +3,8 @@ import type { Action } from '../packet/action.ts'
 import { contains } from '../packet/address.ts'
 import { applyActions } from '../packet/apply.ts'
 import { buildArpRequest, buildEchoReply, buildIcmpError } from '../packet/build.ts'
+import { buildRefusal } from '../packet/refusal.ts'
+import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Effect } from './simulation.ts'
 
@@ -12,7 +14,12 @@ export const limits = {
   errorsPerSecond: 100,
 } as const
 
-type Answerable = Extract<Effect, { kind: 'echo' | 'icmpError' }>
+type Answerable = Extract<Effect, { kind: 'echo' | 'icmpError' | 'refusal' }>
+
+/** Whether an effect sends something back. */
+export function isAnswerable(effect: Effect): effect is Answerable {
+  return effect.kind === 'echo' || effect.kind === 'icmpError' || effect.kind === 'refusal'
+}
 
 /** What a packet was answered with: a frame, or nothing for want of permission or sense. */
 export type Answer =
@@ -25,14 +32,17 @@ export interface AnswerCounters {
   readonly icmpErrors: number
   /** ICMP errors that the rate limit held back. */
   readonly icmpErrorsHeld: number
+  /** Packets that rules rejected, with a reset or an ICMP error. */
+  readonly refusals: number
   readonly arpRequests: number
 }
 
 export class Answers {
-  readonly #buckets = new WeakMap<VirtualRouterPort, Bucket>()
+  readonly #buckets = new WeakMap<VirtualPort, Bucket>()
   #echoReplies = 0
   #icmpErrors = 0
   #icmpErrorsHeld = 0
+  #refusals = 0
   #arpRequests = 0
 
   get counters(): AnswerCounters {
@@ -40,6 +50,7 @@ export class Answers {
       echoReplies: this.#echoReplies,
       icmpErrors: this.#icmpErrors,
       icmpErrorsHeld: this.#icmpErrorsHeld,
+      refusals: this.#refusals,
       arpRequests: this.#arpRequests,
     }
   }
@@ -56,8 +67,14 @@ export class Answers {
       this.#icmpErrorsHeld++
       return { kind: 'refused' }
     }
-    const { type, code, source, port } = effect
     const received = packetAt(packet, effect.changes)
+    if (effect.kind === 'refusal') {
+      const refusal = buildRefusal(received)
+      if (refusal === undefined) return { kind: 'none' }
+      this.#refusals++
+      return { kind: 'frame', frame: refusal }
+    }
+    const { type, code, source, port } = effect
     const frame = buildIcmpError(received, { type, code, srcIp: source, srcMac: port.mac })
     if (frame === undefined) return { kind: 'none' }
     this.#icmpErrors++
@@ -72,7 +89,7 @@ export class Answers {
     return buildArpRequest({ sha: port.mac, spa: near.address, tpa: address })
   }
 
-  #bucket(port: VirtualRouterPort, nowMs: number): Bucket {
+  #bucket(port: VirtualPort, nowMs: number): Bucket {
     const known = this.#buckets.get(port)
     if (known !== undefined) return known
     const bucket = new Bucket(nowMs)

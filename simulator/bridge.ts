@@ -5,8 +5,10 @@
  * ARP request for an address that it knows is turned into the reply and sent back; as that is a
  * flow like any other, the kernel goes on answering while the agent is dead.
  */
+
+import type { Filtered } from './filter.ts'
 import { joinMac, type MacTable } from './mac-table.ts'
-import { isActive, type VirtualBridgePort } from './port.ts'
+import { isActive, leavePort, type VirtualBridgePort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { type Simulation, word } from './simulation.ts'
 import { addressTag, macTag, type Tag } from './tag.ts'
@@ -31,7 +33,7 @@ export interface AddressEntry {
   readonly learned: boolean
 }
 
-export interface VirtualBridge {
+export interface VirtualBridge extends Filtered {
   readonly id: string
   name: string
   adminUp: boolean
@@ -60,9 +62,6 @@ export function simulateBridge(
 ): VirtualBridgePort | typeof flood | undefined {
   const { bridge } = ingress
   const { work } = sim
-  sim.tag(bridge.tag)
-  if (!bridge.adminUp) return sim.drop('bridge is down')
-
   sim.seeEthSrc()
   if (isGroup(word(work, 5))) return sim.drop('source is a group address')
   noteSource(sim, bridge, ingress)
@@ -91,6 +90,13 @@ export function floodExterior(sim: Simulation, ingress: VirtualBridgePort): void
   sim.tag(ingress.bridge.floodTag)
   for (const port of ingress.bridge.ports) {
     if (port === ingress || port.output === undefined || !isActive(port)) continue
+    if (port.outbound !== undefined) {
+      const { devices } = sim
+      sim.save()
+      leavePort(sim, port)
+      sim.restore(devices)
+      continue
+    }
     sim.story?.push(`port ${port.id}: sent out of vport ${port.vport}`)
     sim.output(port.output)
   }

@@ -2,7 +2,10 @@
 import { type Cidr, networkOf, parseCidr, parseIp, parseMac } from '../packet/address.ts'
 import type { Bridge, BridgePort, Route, Router, RouterPort } from '../topology/model.ts'
 import type { VirtualBridge } from './bridge.ts'
+import type { Filtered } from './filter.ts'
 import { MacTable, macHigh, macLow } from './mac-table.ts'
+import type { Zone } from './passage.ts'
+import type { Policies } from './policy.ts'
 import type { VirtualBridgePort } from './port.ts'
 import { type RouteEntry, RouteTable } from './route-table.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
@@ -12,8 +15,27 @@ import { bridgeTag, floodTag, portTag, routerTag } from './tag.ts'
 const localWeight = -1
 const connectedWeight = 0
 
-export function compileBridge({ id, name, adminUp }: Bridge): VirtualBridge {
+/** The chains of a device or port. */
+interface Filters {
+  readonly inboundChain?: string | undefined
+  readonly outboundChain?: string | undefined
+}
+
+/** The chains that an object names; a rule's change is not theirs to follow. */
+export function compileFilters(
+  { inboundChain, outboundChain }: Filters,
+  policies: Policies,
+): Pick<Filtered, 'inbound' | 'outbound'> {
   return {
+    inbound: inboundChain === undefined ? undefined : policies.chain(inboundChain),
+    outbound: outboundChain === undefined ? undefined : policies.chain(outboundChain),
+  }
+}
+
+export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): VirtualBridge {
+  return {
+    ...unfiltered,
+    zone,
     id,
     name: name ?? id,
     adminUp,
@@ -27,15 +49,24 @@ export function compileBridge({ id, name, adminUp }: Bridge): VirtualBridge {
   }
 }
 
-export function compileRouter({ id, name, adminUp }: Router): VirtualRouter {
-  return { id, name: name ?? id, adminUp, tag: routerTag(id), routes: new RouteTable(id) }
+export function compileRouter({ id, name, adminUp }: Router, zone: Zone): VirtualRouter {
+  const routes = new RouteTable(id)
+  return { ...unfiltered, zone, id, name: name ?? id, adminUp, tag: routerTag(id), routes }
 }
 
-export function compileBridgePort(port: BridgePort, bridge: VirtualBridge): VirtualBridgePort {
-  return { kind: 'bridge', ...portState(port), bridge }
+export function compileBridgePort(
+  port: BridgePort,
+  bridge: VirtualBridge,
+  zone: Zone,
+): VirtualBridgePort {
+  return { kind: 'bridge', ...portState(port, zone), bridge }
 }
 
-export function compileRouterPort(port: RouterPort, router: VirtualRouter): VirtualRouterPort {
+export function compileRouterPort(
+  port: RouterPort,
+  router: VirtualRouter,
+  zone: Zone,
+): VirtualRouterPort {
   const mac = parseMac(port.mac) ?? 0
   const addresses = port.addresses.map(parseCidr).filter((cidr) => cidr !== undefined)
   const neighbors = new Map<number, number>()
@@ -46,7 +77,7 @@ export function compileRouterPort(port: RouterPort, router: VirtualRouter): Virt
   }
   const compiled: VirtualRouterPort = {
     kind: 'router',
-    ...portState(port),
+    ...portState(port, zone),
     router,
     mac,
     macHigh: macHigh(mac),
@@ -81,8 +112,13 @@ export function compileRoute(route: Route, port: VirtualRouterPort | undefined):
   }
 }
 
-function portState({ id, adminUp }: BridgePort | RouterPort) {
+const unfiltered = { inbound: undefined, outbound: undefined } as const
+
+function portState({ id, adminUp, portGroups }: BridgePort | RouterPort, zone: Zone) {
   return {
+    ...unfiltered,
+    zone,
+    groups: new Set(portGroups),
     id,
     tag: portTag(id),
     adminUp,

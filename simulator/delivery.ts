@@ -9,7 +9,8 @@ import { type Datapath, DatapathError, type Offload, type Upcall } from '../data
 import type { Action } from '../packet/action.ts'
 import { extractKey } from '../packet/extract.ts'
 import { createKey, type FlowKey } from '../packet/flow-key.ts'
-import { type AnswerCounters, Answers } from './answer.ts'
+import { writeIcmpQuote } from '../packet/icmp-quote.ts'
+import { type AnswerCounters, Answers, isAnswerable } from './answer.ts'
 import type { FlowInstaller } from './flow-installer.ts'
 import type { Learning } from './learning.ts'
 import { type Ask, type ParkedPacket, Parking, limits as parkingLimits } from './parking.ts'
@@ -99,7 +100,7 @@ export class Delivery {
       this.#execute(packet, offload, word(key, 0), ready)
       return
     }
-    const outcome = this.#simulate(() => simulate(topology, key, sim))
+    const outcome = this.#simulate(packet, () => simulate(topology, key, sim))
     const start = topology.portOf(word(key, 0))?.id
     const endsMs = now() + parkingLimits.waitMs
     const hand = { packet, offload, key, start, generated: false, endsMs }
@@ -144,17 +145,35 @@ export class Delivery {
   }
 
   /** Simulates; once more when the packet itself taught something that the walk may use. */
-  #simulate(run: () => OutcomeKind): OutcomeKind {
-    const { sim, learning, flows, now } = this.#world
+  #simulate(packet: Uint8Array, run: () => OutcomeKind): OutcomeKind {
+    const { sim, learning, now } = this.#world
     this.#simulations++
-    const outcome = run()
-    if (sim.looped || (sim.effects.length === 0 && sim.sources.length === 0)) return outcome
-    const tags = learning.commit(sim, now())
-    if (tags.length === 0) return outcome
-    flows.invalidate(tags)
+    sim.passage.packet = packet
+    let outcome = run()
+    if (!sim.looped && (sim.effects.length > 0 || sim.sources.length > 0)) {
+      const tags = learning.commit(sim, now())
+      if (tags.length > 0) {
+        this.#follow(tags)
+        this.#simulations++
+        outcome = run()
+      }
+      this.#commitState(outcome)
+    }
+    sim.passage.packet = undefined
+    return outcome
+  }
+
+  /** Connections and translations are made only by what goes on. */
+  #commitState(outcome: OutcomeKind): void {
+    const { sim, topology, now } = this.#world
+    if (outcome !== 'forward' || sim.effects.length === 0) return
+    const tags = topology.state.commit(sim.effects, now())
+    if (tags.length > 0) this.#follow(tags)
+  }
+
+  #follow(tags: readonly Tag[]): void {
+    this.#world.flows.invalidate(tags)
     for (const tag of tags) this.#resume(this.parking.release(tag))
-    this.#simulations++
-    return run()
   }
 
   #settle(outcome: OutcomeKind, hand: PacketInHand): void {
@@ -168,12 +187,16 @@ export class Delivery {
         return
       case 'drop':
         this.#countDrop(sim.reason)
-        if (hand.installable) this.#install(hand.key, [], Number.POSITIVE_INFINITY)
+        if (hand.installable && !sim.passage.unkeyed)
+          this.#install(hand.key, [], Number.POSITIVE_INFINITY)
         return
       case 'forward': {
         const actions = sim.actions.slice(0, sim.actionCount)
-        if (hand.installable) this.#install(hand.key, actions, Number.POSITIVE_INFINITY)
-        this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
+        const quote = sim.passage.changedQuote
+        const packet = quote === undefined ? hand.packet : writeIcmpQuote(hand.packet, quote)
+        if (hand.installable && !sim.passage.unkeyed)
+          this.#install(hand.key, actions, Number.POSITIVE_INFINITY)
+        this.#execute(packet, hand.offload, word(hand.key, 0), actions)
       }
     }
   }
@@ -208,8 +231,8 @@ export class Delivery {
     const actions = sim.actions.slice(0, sim.actionCount)
     let isRefused = false
     for (const effect of sim.effects) {
-      if (effect.kind !== 'echo' && effect.kind !== 'icmpError') continue
-      if (effect.kind === 'icmpError') this.#countDrop(effect.reason)
+      if (!isAnswerable(effect)) continue
+      if (effect.kind !== 'echo') this.#countDrop(effect.reason)
       const answer = this.#answers.answer(effect, hand.packet, now())
       if (answer.kind === 'refused') isRefused = true
       if (answer.kind !== 'frame') continue
@@ -217,7 +240,8 @@ export class Delivery {
       this.#enqueue(() => this.#sendFrom(effect.port.id, frame))
     }
     // A storm of packets that get no answer is the kernel's to drop for a while.
-    if (isRefused && hand.installable) this.#install(hand.key, actions, now() + limits.refusedMs)
+    if (isRefused && hand.installable && !sim.passage.unkeyed)
+      this.#install(hand.key, actions, now() + limits.refusedMs)
     if (actions.length > 0) this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
   }
 
@@ -254,7 +278,9 @@ export class Delivery {
       this.#countDrop('port is gone')
       return
     }
-    const outcome = this.#simulate(() => simulateAgain(start, generated, key, unreachable, sim))
+    const outcome = this.#simulate(parked.packet, () =>
+      simulateAgain(start, generated, key, unreachable, sim),
+    )
     // Its port may have lost the vport meanwhile: then the key says nothing about the port.
     const isCurrent = topology.portOf(word(key, 0)) === start
     const installable = !generated && unreachable === undefined && isCurrent

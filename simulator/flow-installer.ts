@@ -6,8 +6,9 @@
 import { type Datapath, DatapathError, type FlowId } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import { createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
-import type { MacEntry } from './bridge.ts'
+import type { FlowUse, StateEntry } from './flow-state.ts'
 import { type Flow, FlowTable } from './flow-table.ts'
+import type { Lively } from './simulation.ts'
 import type { Tag } from './tag.ts'
 
 export const limits = {
@@ -24,7 +25,7 @@ export interface NewFlow {
   readonly mask: FlowKey
   readonly actions: readonly Action[]
   readonly tags: readonly Tag[]
-  readonly sources: readonly MacEntry[]
+  readonly sources: readonly Lively[]
   /** When it goes in any case. */
   readonly endsMs: number
 }
@@ -43,7 +44,7 @@ export interface FlowCounters {
 
 const exact = createKey().fill(0xffff_ffff)
 
-export class FlowInstaller {
+export class FlowInstaller implements FlowUse {
   readonly table = new FlowTable()
   readonly limit: number
   readonly #datapath: Datapath
@@ -96,6 +97,10 @@ export class FlowInstaller {
     this.table.add({ id, sources, usedMs, endsMs }, tags)
   }
 
+  isUsed(tag: Tag): boolean {
+    return this.table.isUsed(tag)
+  }
+
   invalidate(tags: readonly Tag[]): void {
     for (const tag of tags) {
       if (!this.table.isUsed(tag)) continue
@@ -115,14 +120,26 @@ export class FlowInstaller {
     return true
   }
 
+  /** When flows that rest on an entry of flow state last carried a packet. */
+  lastUseMs({ forward, backward, lastSeenMs }: StateEntry): number {
+    let usedMs = lastSeenMs
+    for (const { tag } of [forward, backward])
+      for (const flow of this.table.with(tag)) {
+        this.refresh(flow)
+        usedMs = Math.max(usedMs, flow.usedMs)
+      }
+    return usedMs
+  }
+
   /** Removes flows whose time has come: at a fixed time, or, of the next few in turn, the idle. */
   sweep(): void {
     const nowMs = this.#now()
     for (const flow of this.table.ended(nowMs)) this.#expire(flow)
     const count = Math.max(limits.flowsPerSweep, Math.ceil(this.table.size / 50))
     for (const flow of this.table.next(count)) {
-      if (!this.refresh(flow) || nowMs - flow.usedMs >= limits.idleMs) this.#expire(flow)
-      else for (const entry of flow.sources) noteUse(entry, flow.usedMs)
+      const isThere = this.refresh(flow)
+      for (const entry of flow.sources) noteUse(entry, flow.usedMs)
+      if (!isThere || nowMs - flow.usedMs >= limits.idleMs) this.#expire(flow)
     }
   }
 
@@ -174,7 +191,7 @@ export class FlowInstaller {
   }
 }
 
-function noteUse(entry: MacEntry, usedMs: number): void {
+function noteUse(entry: Lively, usedMs: number): void {
   if (usedMs > entry.lastSeenMs) entry.lastSeenMs = usedMs
 }
 

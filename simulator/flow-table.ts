@@ -5,13 +5,13 @@
  * flow costs as much as it has tags, and invalidating a tag as much as it has flows.
  */
 import type { FlowId } from '../datapath/datapath.ts'
-import type { MacEntry } from './bridge.ts'
+import type { Lively } from './simulation.ts'
 import type { Tag } from './tag.ts'
 
 export interface Flow {
   readonly id: FlowId
-  /** Learned MAC addresses that are this flow's source: its packets show that they live. */
-  readonly sources: readonly MacEntry[]
+  /** Learned MAC addresses that are its source, and its connections: its packets keep them. */
+  readonly sources: readonly Lively[]
   /** When the flow was last known to carry a packet. */
   usedMs: number
   /** When it goes in any case; Infinity for nearly all flows. */

@@ -52,6 +52,8 @@ export interface ForwarderStatus extends DeliveryCounters, FlowCounters {
   readonly pendingPorts: number
   /** MAC addresses and neighbours that packets taught. */
   readonly learned: number
+  /** Connections and translations that chains remember. */
+  readonly connections: number
 }
 
 export class Forwarder {
@@ -125,12 +127,14 @@ export class Forwarder {
     this.#follow(this.#vports.check())
     this.#follow(this.#vports.retry())
     this.#follow(this.#learning.sweep(nowMs))
+    this.#follow(this.topology.state.sweep(nowMs, this.#flows))
     this.#delivery.tick(nowMs)
   }
 
   /** How long nothing is due here; Infinity when only packets and changes can bring work. */
   nextTimeoutMs(): number {
-    const isIdle = this.#flows.table.size + this.#learning.size + this.#vports.size === 0
+    const kept = this.#learning.size + this.topology.state.size
+    const isIdle = this.#flows.table.size + kept + this.#vports.size === 0
     const tickMs = isIdle ? Number.POSITIVE_INFINITY : this.#nextTickMs
     return Math.max(0, Math.min(tickMs, this.#delivery.parking.nextMs()) - this.#now())
   }
@@ -158,6 +162,7 @@ export class Forwarder {
       ports: this.#vports.status(),
       pendingPorts: this.#vports.pending,
       learned: this.topology.countLearned(),
+      connections: this.topology.state.size,
       ...this.#delivery.counters,
       ...this.#flows.counters,
     }

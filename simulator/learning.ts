@@ -89,6 +89,9 @@ export class Learning {
         return
       case 'echo':
       case 'icmpError':
+      case 'refusal':
+      case 'addState':
+      case 'useState':
         return
     }
   }

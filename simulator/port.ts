@@ -4,12 +4,13 @@
  */
 import type { Action } from '../packet/action.ts'
 import type { VirtualBridge } from './bridge.ts'
+import { type Filtered, passOut } from './filter.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Simulation } from './simulation.ts'
 import type { Tag } from './tag.ts'
 
 /** What ports of all devices have. */
-export interface PortState {
+export interface PortState extends Filtered {
   readonly id: string
   readonly tag: Tag
   adminUp: boolean
@@ -19,6 +20,8 @@ export interface PortState {
   bound: boolean
   /** Of an exterior port: its vport; 0 while it has none on this host. */
   vport: number
+  /** Ids of the port groups it is in. */
+  groups: ReadonlySet<string>
   /** Sends out of the vport. */
   output: Action | undefined
 }
@@ -39,6 +42,8 @@ export function isActive(port: PortState): boolean {
 export function leavePort(sim: Simulation, port: VirtualPort): VirtualPort | undefined {
   sim.tag(port.tag)
   if (!port.adminUp) return sim.drop('port is down')
+  sim.passage.frame.outPort = port
+  if (port.outbound !== undefined && !passOut(sim, port, port.outbound)) return undefined
   if (port.peer !== undefined) {
     sim.story?.push(`port ${port.id}: linked to port ${port.peer.id}`)
     return port.peer

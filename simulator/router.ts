@@ -7,6 +7,7 @@
  */
 import { broadcastOf, type Cidr, contains, networkOf } from '../packet/address.ts'
 import { fragLater, fragNone } from '../packet/flow-key.ts'
+import { enterDevice, type Filtered, leaveDevice } from './filter.ts'
 import { joinMac } from './mac-table.ts'
 import { type NextHop, resolveNextHop } from './neighbor.ts'
 import type { PortState } from './port.ts'
@@ -14,7 +15,7 @@ import type { RouteEntry, RouteTable } from './route-table.ts'
 import { type Simulation, word } from './simulation.ts'
 import { neighborTag, type Tag } from './tag.ts'
 
-export interface VirtualRouter {
+export interface VirtualRouter extends Filtered {
   readonly id: string
   name: string
   adminUp: boolean
@@ -49,6 +50,7 @@ export interface LearnedNeighbor {
 
 const ethertypes = { ipv4: 0x0800, arp: 0x0806 } as const
 const protocols = { icmp: 1, tcp: 6, udp: 17, sctp: 132 } as const
+const tcpRst = 0x04
 const arpOps = { request: 1, reply: 2 } as const
 
 /** ICMP types and codes, RFC 792 and RFC 1812 section 5.2.7. */
@@ -130,16 +132,15 @@ function noteNeighbor(sim: Simulation, ingress: VirtualRouterPort, isOurs: boole
 function simulateIpv4(sim: Simulation, ingress: VirtualRouterPort): VirtualRouterPort | undefined {
   const { work } = sim
   const { router } = ingress
-  const src = word(work, 10)
-  const dst = word(work, 14)
   sim.seeIpSrc(8)
-  if (isMartian(src >>> 24)) return sim.drop('source address cannot be routed')
+  if (isMartian(word(work, 10) >>> 24)) return sim.drop('source address cannot be routed')
   sim.seeIpDst(8)
-  if (isMartian(dst >>> 24)) return sim.drop('destination address cannot be routed')
+  if (isMartian(word(work, 14) >>> 24)) return sim.drop('destination address cannot be routed')
   if (!router.adminUp) return prohibit(sim, ingress, 'router is down')
   if (!ingress.adminUp) return prohibit(sim, ingress, 'router port is down')
+  if (!enterDevice(sim, router)) return undefined
 
-  const route = router.routes.lookup(src, dst, sim)
+  const route = router.routes.lookup(word(work, 10), word(work, 14), sim)
   if (route === undefined) return unreachable(sim, ingress, icmp.network, 'no route')
   switch (route.action) {
     case 'blackhole':
@@ -159,6 +160,7 @@ function forwardIpv4(
   route: RouteEntry,
 ): VirtualRouterPort | undefined {
   const { work } = sim
+  const { router } = ingress
   const egress = route.port
   if (egress === undefined) return unreachable(sim, ingress, icmp.network, 'route has no port')
   sim.see('ipTtl')
@@ -170,10 +172,11 @@ function forwardIpv4(
     sim.seeIpDst(32)
     if (isDirectedBroadcast(egress, address)) return sim.drop('directed broadcast')
   }
+  if (!leaveDevice(sim, router, egress)) return undefined
   const hop = resolveNextHop(egress, address)
   if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address, route)
   sim.tag(hop.tag)
-  sim.story?.push(`router ${ingress.router.name}: ${describe(route)}, out of port ${egress.id}`)
+  sim.story?.push(`router ${router.name}: ${describe(route)}, out of port ${egress.id}`)
   sim.rewriteTtl(ttl - 1)
   sim.rewriteEth(hop.action, hop.words)
   return egress
@@ -203,16 +206,20 @@ function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   sim.see('ipProto')
   sim.see('ipFrag')
   const protocol = word(work, 9) & 0xff
+  if (protocol === protocols.tcp && word(work, 9) >>> 24 !== fragLater) {
+    sim.seeBits(19, tcpRst)
+    if ((word(work, 19) & tcpRst) !== 0) return sim.drop('router has no such connection')
+    return sim.refuse(ingress, 'router serves nothing on this address')
+  }
   if (protocol !== protocols.icmp) {
-    const hasPorts = protocol === protocols.tcp || protocol === protocols.udp
-    const code = hasPorts ? icmp.port : icmp.protocol
+    const code = protocol === protocols.udp ? icmp.port : icmp.protocol
     return unreachable(sim, ingress, code, 'router serves nothing on this address')
   }
   if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
   sim.see('tpSrc')
   sim.see('tpDst')
   if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
-  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes() })
+  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.passage.frame.entered) })
   return sim.consume('echo request is answered')
 }
 
@@ -244,7 +251,7 @@ function icmpError(
   sim.effects.push({
     kind: 'icmpError',
     port: ingress,
-    changes: sim.changes(),
+    changes: sim.changes(sim.passage.frame.entered),
     type,
     code,
     source,

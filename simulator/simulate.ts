@@ -5,6 +5,7 @@
  */
 import type { FlowKey } from '../packet/flow-key.ts'
 import { flood, floodExterior, simulateBridge } from './bridge.ts'
+import { enterDevice, leaveDevice, passIn } from './filter.ts'
 import { leavePort, type VirtualBridgePort, type VirtualPort } from './port.ts'
 import { simulateRouter } from './router.ts'
 import { limits, type OutcomeKind, type Simulation, word } from './simulation.ts'
@@ -29,6 +30,7 @@ export function simulate(topology: PortFinder, key: FlowKey, sim: Simulation): O
 /** Simulates a packet that a device made itself, from where it leaves by `port`. */
 export function simulateGenerated(port: VirtualPort, key: FlowKey, sim: Simulation): OutcomeKind {
   sim.start(key)
+  sim.passage.generated = true
   const next = leavePort(sim, port)
   if (next !== undefined) walk(sim, next)
   return finish(sim)
@@ -44,6 +46,7 @@ export function simulateAgain(
 ): OutcomeKind {
   sim.start(key)
   sim.unreachable = unreachable
+  sim.passage.generated = generated
   const entered = generated ? leavePort(sim, start) : start
   if (entered !== undefined) walk(sim, entered)
   return finish(sim)
@@ -65,6 +68,9 @@ function walk(sim: Simulation, start: VirtualPort): void {
     }
     sim.story?.push(`port ${port.id}: enters ${port.kind}`)
     sim.tag(port.tag)
+    sim.passage.enter(sim.devices, port)
+    if (port.inbound !== undefined && port.adminUp && !passIn(sim, port, port.inbound)) return
+    sim.passage.frame.entered.set(sim.work)
     const egress: VirtualPort | typeof flood | undefined =
       port.kind === 'router' ? simulateRouter(sim, port) : enterBridge(sim, port)
     if (egress === undefined) return
@@ -77,7 +83,14 @@ function walk(sim: Simulation, start: VirtualPort): void {
 }
 
 function enterBridge(sim: Simulation, port: VirtualBridgePort) {
-  return port.adminUp ? simulateBridge(sim, port) : sim.drop('port is down')
+  if (!port.adminUp) return sim.drop('port is down')
+  const { bridge } = port
+  sim.tag(bridge.tag)
+  if (!bridge.adminUp) return sim.drop('bridge is down')
+  if (!enterDevice(sim, bridge)) return undefined
+  const egress = simulateBridge(sim, port)
+  if (egress === undefined) return undefined
+  return leaveDevice(sim, bridge, egress === flood ? undefined : egress) ? egress : undefined
 }
 
 /** Copies to all ports: first the exterior ones, then one walk for each interior one. */

@@ -10,8 +10,10 @@
  */
 import type { Action } from '../packet/action.ts'
 import { createKey, type FieldName, type FlowKey, fields, keyWords } from '../packet/flow-key.ts'
-import type { MacEntry } from './bridge.ts'
-import type { VirtualBridgePort } from './port.ts'
+import type { StateEntry, StateKey } from './flow-state.ts'
+import { Passage } from './passage.ts'
+import type { VirtualBridgePort, VirtualPort } from './port.ts'
+import { pushDifferences } from './rewrite.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Tag } from './tag.ts'
 
@@ -58,6 +60,22 @@ export type Effect =
       /** Why the packet was dropped. */
       readonly reason: string
     }
+  /** Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error. */
+  | {
+      readonly kind: 'refusal'
+      readonly port: VirtualPort
+      readonly changes: readonly Action[]
+      readonly reason: string
+    }
+  /** A connection or translation is to be remembered. */
+  | { readonly kind: 'addState'; readonly entry: StateEntry }
+  /** A connection was answered, closes, or goes on after that; `flags` are TCP's. */
+  | { readonly kind: 'useState'; readonly key: StateKey; readonly flags: number }
+
+/** What lives as long as packets show that it does. */
+export interface Lively {
+  lastSeenMs: number
+}
 
 /** The fact a parked packet waits for: the MAC address of a next hop. */
 export interface Missing {
@@ -71,12 +89,6 @@ export interface Missing {
  * answered by the agent, and the next packet like it comes to the agent too.
  */
 export type OutcomeKind = 'forward' | 'drop' | 'park' | 'consumed'
-
-const ethertypeArp = 0x0806
-const ttlActions: readonly Action[] = Array.from({ length: 256 }, (_, ttl) =>
-  Object.freeze({ kind: 'setTtl', ttl }),
-)
-const popVlan: Action = Object.freeze({ kind: 'popVlan' })
 
 /** Word `at` of a key or mask. */
 export function word(key: FlowKey, at: number): number {
@@ -94,8 +106,9 @@ export class Simulation {
   readonly actions: Action[] = []
   actionCount = 0
   readonly effects: Effect[] = []
-  /** Learned MAC addresses that were this packet's source: it shows that they live. */
-  readonly sources: MacEntry[] = []
+  /** Learned MAC addresses that were this packet's source, its connections: they live. */
+  readonly sources: Lively[] = []
+  readonly passage = new Passage()
   /** Devices on the path so far, and on all paths. */
   devices = 0
   steps = 0
@@ -116,8 +129,9 @@ export class Simulation {
   /** Whether a rewrite was emitted; before the first, packets leave as they came. */
   #changed = false
   #ethAction: Action | undefined
+  #sentQuote: string | undefined
 
-  /** Begins anew with the packet of `key`. */
+  /** Begins anew with the packet of `key`; `passage.packet` is for the caller to set. */
   start(key: FlowKey): void {
     for (let at = 0; at < keyWords; at++) {
       const value = word(key, at)
@@ -140,6 +154,8 @@ export class Simulation {
     this.#rewritten = false
     this.#changed = false
     this.#ethAction = undefined
+    this.#sentQuote = undefined
+    this.passage.start()
   }
 
   get outcome(): OutcomeKind {
@@ -164,6 +180,11 @@ export class Simulation {
     }
     const ones = bits === 32 ? 0xffff_ffff : (1 << bits) - 1
     this.mask[at] = word(this.mask, at) | (ones << shift)
+  }
+
+  /** Joins some bits of word `at`. */
+  seeBits(at: number, bits: number): void {
+    this.mask[at] = word(this.mask, at) | bits
   }
 
   seeEthDst(): void {
@@ -228,6 +249,30 @@ export class Simulation {
     this.#rewritten = true
   }
 
+  rewriteIpSrc(address: number): void {
+    this.seeIpSrc(32)
+    this.work[10] = address
+    this.#rewritten = true
+  }
+
+  rewriteIpDst(address: number): void {
+    this.seeIpDst(32)
+    this.work[14] = address
+    this.#rewritten = true
+  }
+
+  rewriteTpSrc(port: number): void {
+    this.see('tpSrc')
+    this.work[18] = (word(this.work, 18) & 0xffff_0000) | port
+    this.#rewritten = true
+  }
+
+  rewriteTpDst(port: number): void {
+    this.see('tpDst')
+    this.work[18] = (word(this.work, 18) & 0xffff) | (port << 16)
+    this.#rewritten = true
+  }
+
   stripVlan(): void {
     this.work[7] = 0
     this.#rewritten = true
@@ -258,14 +303,18 @@ export class Simulation {
 
   /** Sends the packet, as it is in work, by a vport. */
   output(action: Action): void {
+    if (this.passage.unkeyed && !this.#agreesOnQuote()) {
+      this.drop('copies of an ICMP message would differ inside')
+      return
+    }
     if (this.#rewritten) this.#emitChanges()
     this.actions[this.actionCount++] = action
   }
 
-  /** The actions that turn the packet as received into the packet in work. */
-  changes(): Action[] {
+  /** The actions that turn the packet as received into that of `key`. */
+  changes(key: FlowKey = this.work): Action[] {
     const list: Action[] = []
-    pushDifferences(this.key, this.work, undefined, (action) => list.push(action))
+    pushDifferences(this.key, key, undefined, (action) => list.push(action))
     return list
   }
 
@@ -284,6 +333,14 @@ export class Simulation {
     return undefined
   }
 
+  /** Drops the packet and refuses it to its sender, back through `port`. */
+  refuse(port: VirtualPort, reason: string): undefined {
+    this.consumed = true
+    const changes = this.changes(this.passage.frame.entered)
+    this.effects.push({ kind: 'refusal', port, changes, reason })
+    return this.drop(reason)
+  }
+
   /** Keeps the header while a copy of the packet goes another way. */
   save(): void {
     this.#saved[this.devices]?.set(this.work)
@@ -293,8 +350,16 @@ export class Simulation {
     const saved = this.#saved[devices]
     if (saved !== undefined) this.work.set(saved)
     this.devices = devices
+    this.passage.resume(devices)
     this.#ethAction = undefined
     this.#rewritten = true
+  }
+
+  /** Inside ICMP messages the bytes are changed before any action, so once for all copies. */
+  #agreesOnQuote(): boolean {
+    const quote = JSON.stringify(this.passage.changedQuote ?? null)
+    this.#sentQuote ??= quote
+    return this.#sentQuote === quote
   }
 
   #emitChanges(): void {
@@ -308,43 +373,4 @@ export class Simulation {
   readonly #push = (action: Action): void => {
     this.actions[this.actionCount++] = action
   }
-}
-
-/** The actions that turn header `from` into header `to`. */
-function pushDifferences(
-  from: FlowKey,
-  to: FlowKey,
-  ethAction: Action | undefined,
-  push: (action: Action) => void,
-): void {
-  if (from[7] !== to[7]) {
-    if (from[7] !== 0) push(popVlan)
-    if (to[7] !== 0) push({ kind: 'pushVlan', tci: word(to, 7) & 0xefff })
-  }
-  if (from[3] !== to[3] || from[4] !== to[4] || from[5] !== to[5] || from[6] !== to[6])
-    push(ethAction ?? { kind: 'setEth', dst: macAt(to, 3), src: macAt(to, 5) })
-  if (to[8] === ethertypeArp) {
-    if (differs(from, to, 10))
-      push({
-        kind: 'setArp',
-        op: word(to, 19) >>> 16,
-        sha: macAt(to, 11),
-        spa: word(to, 10),
-        tha: macAt(to, 15),
-        tpa: word(to, 14),
-      })
-    return
-  }
-  const ttl = (word(to, 9) >>> 16) & 0xff
-  if (((word(from, 9) >>> 16) & 0xff) !== ttl) push(ttlActions[ttl] ?? { kind: 'setTtl', ttl })
-}
-
-/** Whether any word from `at` on differs. */
-function differs(a: FlowKey, b: FlowKey, at: number): boolean {
-  for (let next = at; next < keyWords; next++) if (a[next] !== b[next]) return true
-  return false
-}
-
-function macAt(key: FlowKey, at: number): number {
-  return word(key, at) * 0x1_0000_0000 + word(key, at + 1)
 }

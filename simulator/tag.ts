@@ -48,3 +48,23 @@ export function routeTag(router: string, prefix: string): Tag {
 export function neighborTag(port: string, address: number): Tag {
   return `neighbor:${port}:${formatIp(address)}`
 }
+
+/** A chain and its rules. */
+export function chainTag(id: string): Tag {
+  return `chain:${id}`
+}
+
+/** Which address groups an address is in. */
+export function memberTag(address: number): Tag {
+  return `member:${formatIp(address)}`
+}
+
+/** Whether flow state has an entry under a key. */
+export function stateTag(zone: number, src: number, dst: number, ports: number): Tag {
+  return `state:${zone}:${src}:${dst}:${ports}`
+}
+
+/** Whether a zone has ports left to give; zone 0 stands for room in all of flow state. */
+export function fullTag(zone: number): Tag {
+  return `full:${zone}`
+}

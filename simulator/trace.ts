@@ -1,5 +1,6 @@
 /** Tells in words what the simulator does with a packet and why, without doing it. */
 import type { Action } from '../packet/action.ts'
+import { composeFrame } from '../packet/compose.ts'
 import { extractKey } from '../packet/extract.ts'
 import { createKey, type FlowKey } from '../packet/flow-key.ts'
 import { formatActions, formatFlow, formatKey, parseKey, TextError } from '../packet/text.ts'
@@ -42,9 +43,10 @@ export function tracePacket(topology: VirtualTopology, id: string, packet: strin
   key[0] = port.vport
   const sim = new Simulation()
   sim.story = []
+  sim.passage.packet = composeFrame(key)
   const outcome = simulateAgain(port, false, key, undefined, sim)
   const actions: readonly Action[] = outcome === 'drop' ? [] : sim.actions.slice(0, sim.actionCount)
-  const makesFlow = outcome === 'forward' || outcome === 'drop'
+  const makesFlow = (outcome === 'forward' || outcome === 'drop') && !sim.passage.unkeyed
   const flow = makesFlow ? formatFlow({ key, mask: sim.mask }, actions) : undefined
   const result = {
     port: id,
@@ -109,5 +111,11 @@ function describeEffect(effect: Effect): string {
       return `would send: echo reply from port ${effect.port.id}`
     case 'icmpError':
       return `would send: ICMP type ${effect.type} code ${effect.code} from port ${effect.port.id}`
+    case 'refusal':
+      return `would send: a refusal back through port ${effect.port.id}`
+    case 'addState':
+      return `would remember: ${effect.entry.forward.tag}, answered by ${effect.entry.backward.tag}`
+    case 'useState':
+      return `would note: the connection of ${effect.key.tag} goes on or closes`
   }
 }

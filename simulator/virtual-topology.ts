@@ -12,11 +12,16 @@ import type { MacEntry, VirtualBridge } from './bridge.ts'
 import {
   compileBridge,
   compileBridgePort,
+  compileFilters,
   compileRoute,
   compileRouter,
   compileRouterPort,
 } from './compile.ts'
 import * as facts from './facts.ts'
+import type { Filtered } from './filter.ts'
+import { FlowState } from './flow-state.ts'
+import type { Zone } from './passage.ts'
+import { Policies } from './policy.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import type { RouteEntry } from './route-table.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
@@ -38,7 +43,12 @@ export class VirtualTopology {
   readonly ports = new Map<string, VirtualPort>()
   /** Bindings of this host by port id. */
   readonly bindings = new Map<string, Binding>()
+  readonly policies = new Policies()
+  readonly state = new FlowState()
   readonly #configs = new Map<string, Port>()
+  readonly #hosts = new Set<string>()
+  readonly #zones = new Map<string, Zone>()
+  #zoneCount = 0
   readonly #bound = new Set<string>()
   readonly #routes = new Map<
     string,
@@ -67,6 +77,8 @@ export class VirtualTopology {
   apply(batch: ChangeBatch): TopologyChange {
     const { changes } = batch
     const bindings: string[] = []
+    this.policies.apply(changes, this.#tags)
+    this.#changeHosts(changes)
     for (const change of changes) {
       if (change.kind === 'route') this.#removeRoute(change.id)
       if (change.kind === 'binding') this.#changeBinding(change, bindings)
@@ -78,6 +90,7 @@ export class VirtualTopology {
     for (const change of changes) {
       if (change.kind === 'bridge') this.#changeBridge(change)
       if (change.kind === 'router') this.#changeRouter(change)
+      this.#dropZone(change)
     }
     for (const { value } of renewed) if (value !== undefined) this.#addPort(value)
     for (const { id } of renewed) this.#linkPort(id)
@@ -131,24 +144,30 @@ export class VirtualTopology {
   #changeBridge({ id, value }: ChangeOf<'bridge'>): void {
     const bridge = this.bridges.get(id)
     if (value === undefined) this.bridges.delete(id)
-    else if (bridge === undefined) this.bridges.set(id, compileBridge(value))
+    else if (bridge === undefined)
+      this.bridges.set(id, compileBridge(value, this.#zone('bridge', id)))
     else {
       bridge.name = value.name ?? id
-      if (bridge.adminUp === value.adminUp) return
+      const isSame = bridge.adminUp === value.adminUp && !this.#refilter(bridge, value)
+      if (isSame) return
       bridge.adminUp = value.adminUp
     }
+    if (value !== undefined) this.#filter(this.bridges.get(id), value)
     if (bridge !== undefined) this.#tags.push(bridge.tag)
   }
 
   #changeRouter({ id, value }: ChangeOf<'router'>): void {
     const router = this.routers.get(id)
     if (value === undefined) this.routers.delete(id)
-    else if (router === undefined) this.routers.set(id, compileRouter(value))
+    else if (router === undefined)
+      this.routers.set(id, compileRouter(value, this.#zone('router', id)))
     else {
       router.name = value.name ?? id
-      if (router.adminUp === value.adminUp) return
+      const isSame = router.adminUp === value.adminUp && !this.#refilter(router, value)
+      if (isSame) return
       router.adminUp = value.adminUp
     }
+    if (value !== undefined) this.#filter(this.routers.get(id), value)
     if (router !== undefined) this.#tags.push(router.tag)
   }
 
@@ -158,7 +177,7 @@ export class VirtualTopology {
     const config = this.#configs.get(id)
     if (port === undefined || config === undefined) return
     if (port.kind === 'bridge' && config.kind === 'bridge') this.#removeStations(port, config)
-    if (value !== undefined && sameButStations(config, value)) return
+    if (value !== undefined && isSameDevice(config, value)) return
     if (port.peer !== undefined) facts.unlinkPorts(port, port.peer, this.#tags)
     if (port.kind === 'bridge') this.#leaveBridge(port)
     else this.#leaveRouter(port)
@@ -196,7 +215,11 @@ export class VirtualTopology {
     if (port === undefined) return
     this.#configs.set(value.id, value)
     if (port.kind === 'bridge' && value.kind === 'bridge') this.#addStations(port, value)
-    if (known !== undefined) return
+    if (known !== undefined) {
+      this.#refilterPort(known, value)
+      return
+    }
+    this.#filter(port, value)
     port.bound = this.#bound.has(value.id)
     this.ports.set(value.id, port)
     this.#tags.push(port.tag)
@@ -207,14 +230,14 @@ export class VirtualTopology {
     if (value.kind === 'bridge') {
       const bridge = this.bridges.get(value.bridge)
       if (bridge === undefined) return undefined
-      const port = compileBridgePort(value, bridge)
+      const port = compileBridgePort(value, bridge, this.#zone('port', value.id))
       insertById(bridge.ports, port)
       this.#tags.push(bridge.floodTag)
       return port
     }
     const router = this.routers.get(value.router)
     if (router === undefined) return undefined
-    const port = compileRouterPort(value, router)
+    const port = compileRouterPort(value, router, this.#zone('port', value.id))
     for (const route of port.localRoutes) this.#tags.push(router.routes.add(route))
     for (const { router: owner, entry } of this.#routes.values())
       if (owner === router && entry.port?.id === port.id) this.#moveRoute(owner, entry, port)
@@ -260,6 +283,53 @@ export class VirtualTopology {
     }
   }
 
+  /** The zone of a port or device; it keeps its connections when it is made anew. */
+  #zone(kind: string, id: string): Zone {
+    const known = this.#zones.get(`${kind} ${id}`)
+    if (known !== undefined) return known
+    const { state, policies } = this
+    const zone = { number: ++this.#zoneCount, state, memberships: policies.memberships }
+    this.#zones.set(`${kind} ${id}`, zone)
+    return zone
+  }
+
+  #dropZone({ kind, id, value }: Change): void {
+    if (value !== undefined) return
+    const zone = this.#zones.get(`${kind} ${id}`)
+    if (zone === undefined) return
+    this.#zones.delete(`${kind} ${id}`)
+    this.state.forget(zone.number)
+  }
+
+  #changeHosts(changes: readonly Change[]): void {
+    const hosts = changes.filter(({ kind }) => kind === 'host')
+    if (hosts.length === 0) return
+    for (const { id, value } of hosts)
+      if (value === undefined) this.#hosts.delete(id)
+      else this.#hosts.add(id)
+    this.state.share([...this.#hosts], this.host)
+  }
+
+  #filter(device: Filtered | undefined, value: Parameters<typeof compileFilters>[0]): void {
+    if (device !== undefined) Object.assign(device, compileFilters(value, this.policies))
+  }
+
+  /** Gives a device the chains it should have; whether they are others than before. */
+  #refilter(device: Filtered, value: Parameters<typeof compileFilters>[0]): boolean {
+    const { inbound, outbound } = device
+    this.#filter(device, value)
+    return device.inbound !== inbound || device.outbound !== outbound
+  }
+
+  #refilterPort(port: VirtualPort, value: Port): void {
+    const groups = new Set(value.portGroups)
+    const hasSameGroups = String([...groups].sort()) === String([...port.groups].sort())
+    if (!this.#refilter(port, value) && hasSameGroups) return
+    port.groups = groups
+    this.#tags.push(port.tag)
+    if (port.kind === 'bridge') this.#tags.push(port.bridge.floodTag)
+  }
+
   #addRoute(value: Route): void {
     const router = this.routers.get(value.router)
     if (router === undefined) return
@@ -292,7 +362,15 @@ function insertById(ports: VirtualBridgePort[], port: VirtualBridgePort): void {
   ports.splice(low, 0, port)
 }
 
-function sameButStations(a: Port, b: Port): boolean {
-  if (a.kind !== 'bridge' || b.kind !== 'bridge') return false
-  return a.bridge === b.bridge && a.adminUp === b.adminUp && a.peer === b.peer
+/** Whether two configurations of a port differ only in what can be changed in place. */
+function isSameDevice(a: Port, b: Port): boolean {
+  return JSON.stringify(deviceOf(a)) === JSON.stringify(deviceOf(b))
+}
+
+/** A port without its stations, chains and groups. */
+function deviceOf(port: Port) {
+  const { inboundChain: _in, outboundChain: _out, portGroups: _groups, ...rest } = port
+  if (rest.kind === 'router') return rest
+  const { stations: _stations, ...device } = rest
+  return device
 }

@@ -1,7 +1,7 @@
 /** The marks of an object: what it refers to and what it claims for itself. */
 
 import { canonicalAddress } from './block.ts'
-import type { BridgePort, Kind, RouterPort } from './model.ts'
+import type { BridgePort, Kind, RouterPort, Rule } from './model.ts'
 import type { Entry } from './objects.ts'
 
 /** A field that names another object. */
@@ -50,12 +50,20 @@ export function marksOf(entry: Entry): ReadonlySet<string> {
 export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
   switch (kind) {
     case 'host':
+    case 'pool':
+    case 'chain':
+    case 'portGroup':
+    case 'addressGroup':
+      return []
     case 'bridge':
     case 'router':
-    case 'pool':
-      return []
+      return filterReferences(value)
+    case 'rule':
+      return ruleReferences(value)
     case 'port':
       return [
+        ...filterReferences(value),
+        ...many('portGroups', 'portGroup', value.portGroups),
         value.kind === 'bridge'
           ? { field: 'bridge', kind: 'bridge', id: value.bridge }
           : { field: 'router', kind: 'router', id: value.router },
@@ -98,6 +106,9 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
   switch (kind) {
     case 'bridge':
     case 'router':
+    case 'chain':
+    case 'portGroup':
+    case 'addressGroup':
       if (value.name === undefined) return []
       return [
         {
@@ -115,6 +126,13 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
       ]
     case 'port':
       return value.kind === 'bridge' ? stationClaims(value) : []
+    case 'rule':
+      return [
+        {
+          mark: `rule ${value.chain} ${value.position}`,
+          problem: `position ${value.position} of chain ${value.chain} is taken; choose another`,
+        },
+      ]
     case 'host':
     case 'route':
     case 'pool':
@@ -155,4 +173,36 @@ function stationClaims(port: BridgePort): readonly Claim[] {
 
 function optional(field: string, kind: Kind, id: string | undefined): readonly Reference[] {
   return id === undefined ? [] : [{ field, kind, id }]
+}
+
+function many(field: string, kind: Kind, ids: readonly string[] = []): readonly Reference[] {
+  return ids.map((id, at) => ({ field: `${field}.${at}`, kind, id }))
+}
+
+function filterReferences(device: {
+  readonly inboundChain?: string | undefined
+  readonly outboundChain?: string | undefined
+}): readonly Reference[] {
+  return [
+    ...optional('inboundChain', 'chain', device.inboundChain),
+    ...optional('outboundChain', 'chain', device.outboundChain),
+  ]
+}
+
+function ruleReferences({ chain, condition = {}, action }: Rule): readonly Reference[] {
+  const { traversed } = condition
+  return [
+    { field: 'chain', kind: 'chain', id: chain },
+    ...optional('action.chain', 'chain', action.kind === 'jump' ? action.chain : undefined),
+    ...many('condition.inPorts.is', 'port', condition.inPorts?.is),
+    ...many('condition.outPorts.is', 'port', condition.outPorts?.is),
+    ...optional('condition.portGroup', 'portGroup', condition.portGroup?.is),
+    ...optional('condition.inPortGroup', 'portGroup', condition.inPortGroup?.is),
+    ...optional('condition.outPortGroup', 'portGroup', condition.outPortGroup?.is),
+    ...optional('condition.srcGroup', 'addressGroup', condition.srcGroup?.is),
+    ...optional('condition.dstGroup', 'addressGroup', condition.dstGroup?.is),
+    ...(traversed === undefined
+      ? []
+      : optional('condition.traversed', traversed.is.kind, traversed.is.id)),
+  ]
 }

@@ -4,6 +4,7 @@ import { TopologyError } from './error.ts'
 import { referenceMark } from './mark.ts'
 import type { Binding, Network, Route, RouterPort, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
+import { checkRule } from './policy-rule.ts'
 import { checkAddress, checkPool } from './pool-rule.ts'
 import { checkPort } from './port-rule.ts'
 import type { Change } from './store.ts'
@@ -15,7 +16,13 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
     case 'bridge':
     case 'router':
     case 'endpoint':
+    case 'chain':
+    case 'portGroup':
+    case 'addressGroup':
       return
+    case 'rule':
+      checkRule(value)
+      break
     case 'port':
       checkPort(value, outcome)
       break

@@ -82,6 +82,10 @@ export class Objects implements Indexed {
     network: new Table<'network'>(),
     endpoint: new Table<'endpoint'>(),
     uplink: new Table<'uplink'>(),
+    chain: new Table<'chain'>(),
+    rule: new Table<'rule'>(),
+    portGroup: new Table<'portGroup'>(),
+    addressGroup: new Table<'addressGroup'>(),
   }
   readonly #index = new Map<string, Set<Entry>>()
 

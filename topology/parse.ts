@@ -17,6 +17,10 @@ const parsers: Parsers = {
   network: parser('network', schemas.network),
   endpoint: parser('endpoint', schemas.endpoint),
   uplink: parser('uplink', schemas.uplink),
+  chain: parser('chain', schemas.chain),
+  rule: parser('rule', schemas.rule),
+  portGroup: parser('portGroup', schemas.portGroup),
+  addressGroup: parser('addressGroup', schemas.addressGroup),
 }
 
 /**

@@ -8,6 +8,7 @@ import { VirtualTopology } from '../../simulator/virtual-topology.ts'
 import { frame } from '../simulator/frame.ts'
 import { type Item, put, Topology } from '../simulator/world.ts'
 import type { Row } from './row.ts'
+import { ruleItems, snatItems, statefulItems } from './sim-policy.ts'
 
 const stations = 64
 const rounds = 5
@@ -29,7 +30,18 @@ export async function benchSim(): Promise<Row[]> {
   return [
     ...rows('sim-bridge', 500_000, topology, bridged),
     ...rows('sim-router', 250_000, topology, routed),
+    ...filtered('sim-rules-100', ruleItems(100), routed),
+    ...filtered('sim-rules-10000', ruleItems(10_000), routed),
+    ...filtered('sim-stateful', statefulItems(), routed),
+    ...filtered('sim-snat', snatItems(), routed),
   ]
+}
+
+/** Routed packets through a chain on the router's way out, their connections known. */
+function filtered(name: string, policy: readonly Item[], samples: readonly Sample[]): Row[] {
+  const topology = twoBridgesAndRouter(policy)
+  runner(topology, samples, true)(samples.length)
+  return rows(name, 150_000, topology, samples).slice(0, 1)
 }
 
 interface Sample {
@@ -65,7 +77,11 @@ function rows(
   ]
 }
 
-function runner(topology: VirtualTopology, samples: readonly Sample[]): (count: number) => void {
+function runner(
+  topology: VirtualTopology,
+  samples: readonly Sample[],
+  commits = false,
+): (count: number) => void {
   const sim = new Simulation()
   const key = createKey()
   return (count) => {
@@ -74,6 +90,7 @@ function runner(topology: VirtualTopology, samples: readonly Sample[]): (count: 
       if (sample === undefined) return
       extractKey(sample.frame, sample.vport, key)
       if (simulate(topology, key, sim) !== 'forward') throw new BenchError(sim.reason)
+      if (commits) topology.state.commit(sim.effects, 0)
     }
   }
 }
@@ -97,8 +114,9 @@ function bytesEach(run: (count: number) => void): number {
   return least
 }
 
-function twoBridgesAndRouter(): VirtualTopology {
-  const items: Item[] = [put('router', { id: 'r', adminUp: true })]
+function twoBridgesAndRouter(policy: readonly Item[] = []): VirtualTopology {
+  const chains = policy.length === 0 ? {} : { outboundChain: 'c' }
+  const items: Item[] = [...policy, put('router', { id: 'r', adminUp: true, ...chains })]
   for (const net of [1, 2]) {
     const [bridge, inner, outer] = [`b${net}`, `b${net}-r`, `r-b${net}`]
     const onBridge = { kind: 'bridge', bridge, adminUp: true } as const

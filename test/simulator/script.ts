@@ -11,25 +11,28 @@
  *   wait SECONDS      flows      status NAME…  restart      trace PORT PACKET
  *   lose INTERFACE    gain INTERFACE
  *
+ * Chains and groups: see script-policy.ts. `quotes` shows ids and quotes of ICMP messages from then on.
+ *
  * PACKET is `icmp A > B`, `udp A:PORT > B:PORT`, `tcp …`, `arp who-has A tell B`,
  * `arp A is-at MAC to B`, `eth MAC > MAC`, or `key …` in Open vSwitch's notation; with options
- * src= dst= (MAC addresses), ttl= frag= type= vlan= ethtype=. MAC addresses may be cut to `:0a` for
+ * src= dst= (MAC addresses), ttl= frag= type= flags= vlan= ethtype=, id= of an echo, about=A:P>B:Q for
+ * an ICMP error about a UDP packet (TCP with aboutproto=6). MAC addresses may be cut to `:0a` for
  * 02:00:00:00:00:0a, and are found in the topology when they are left out.
  */
+import { formatIp, parseIp } from '../../packet/address.ts'
+import { writeU16, writeU32 } from '../../packet/bytes.ts'
+import { checksum } from '../../packet/checksum.ts'
+import { readIcmpQuote } from '../../packet/icmp-quote.ts'
 import { formatFlow, formatKey, parseKey } from '../../packet/text.ts'
-import type { Port } from '../../topology/model.ts'
+import { type Kind, kinds, type Port } from '../../topology/model.ts'
 import { frameOf } from './frame.ts'
+import { policyChanges, type Words } from './script-policy.ts'
 import { host, keyOf, put, type World } from './world.ts'
 
 /** A script says something that its language does not have. */
 class ScriptError extends Error {
   override readonly name = 'ScriptError'
   readonly code = 'BAD_SCRIPT'
-}
-
-interface Words {
-  readonly plain: readonly string[]
-  readonly options: ReadonlyMap<string, string>
 }
 
 /** Runs one line; returns what it shows. */
@@ -44,7 +47,7 @@ export function runLine(world: World, line: string): string[] {
 }
 
 function splitWords(rest: readonly string[]): Words {
-  const isOption = (word: string) => /^[a-z]+=/.test(word)
+  const isOption = (word: string) => /^[a-zA-Z]+=/.test(word)
   const options = rest.filter(isOption).map((word) => {
     const at = word.indexOf('=')
     return [word.slice(0, at), word.slice(at + 1)] as const
@@ -54,7 +57,13 @@ function splitWords(rest: readonly string[]): Words {
 
 type Command = (world: World, words: Words) => void
 
+const quoting = new WeakSet<World>()
+
 const changes: Readonly<Record<string, Command>> = {
+  ...policyChanges,
+
+  quotes: (world) => quoting.add(world),
+
   bridge: (world, { plain: [id = '', state] }) =>
     world.put(put('bridge', { id, name: id, adminUp: state !== 'down' })),
 
@@ -98,8 +107,7 @@ const changes: Readonly<Record<string, Command>> = {
   },
 
   remove(world, { plain: [kind, id = ''] }) {
-    if (kind !== 'port' && kind !== 'route' && kind !== 'binding' && kind !== 'bridge')
-      throw new ScriptError(`no removing of ${kind}`)
+    if (!isKind(kind)) throw new ScriptError(`no removing of ${kind}`)
     world.remove(kind, id)
   },
 
@@ -178,6 +186,10 @@ function portOf(world: World, id: string): Port {
   return port
 }
 
+function isKind(text: string | undefined): text is Kind {
+  return kinds.some((kind) => kind === text)
+}
+
 /** What a change or a packet brings about: frames, flows, drops, waiting packets. */
 function observe(world: World, act: () => unknown): string[] {
   const flowsBefore = new Set(showFlows(world))
@@ -190,10 +202,14 @@ function observe(world: World, act: () => unknown): string[] {
   return [
     ...[...flowsBefore].filter((flow) => !flows.includes(flow)).map((flow) => `gone: ${flow}`),
     ...flows.filter((flow) => !flowsBefore.has(flow)).map((flow) => `flow: ${flow}`),
-    ...sent.map(({ interface: out, frame }) => `out ${out}: ${showFrame(frame)}`),
+    ...sent.map(
+      ({ interface: out, frame }) =>
+        `out ${out}: ${showFrame(frame)}${quoting.has(world) ? showQuote(frame) : ''}`,
+    ),
     ...dropped.map(([why]) => `dropped: ${why}`),
     ...(after.parked === before.parked ? [] : [`waiting: ${after.parked}`]),
     ...(after.learned === before.learned ? [] : [`learned: ${after.learned}`]),
+    ...(after.connections === before.connections ? [] : [`connections: ${after.connections}`]),
   ]
 }
 
@@ -210,8 +226,48 @@ function showFrame(frame: Uint8Array): string {
   return formatKey(keyOf(frame)).replace(/^in_port\(0\),/, '')
 }
 
+function showQuote(frame: Uint8Array): string {
+  const quote = readIcmpQuote(frame)
+  if (quote === undefined) return ''
+  const { kind, protocol, src, dst, ports } = quote
+  if (kind === 'echo') return ` id ${ports & 0xffff}`
+  const from = `${formatIp(src)}:${ports & 0xffff}`
+  return ` about ${protocol} ${from} > ${formatIp(dst)}:${ports >>> 16}`
+}
+
 /** A frame that comes in on an interface. */
 function readPacket(world: World, interfaceName: string, text: string): Uint8Array {
+  const frame = readFrame(world, interfaceName, text)
+  const { options } = splitWords(text.split(/\s+/))
+  const id = options.get('id')
+  const about = options.get('about')
+  if (id !== undefined) writeU16(frame, 38, Number(id))
+  if (about !== undefined) writeQuoted(frame, about, Number(options.get('aboutproto') ?? 17))
+  if (id !== undefined || about !== undefined) {
+    writeU16(frame, 36, 0)
+    writeU16(frame, 36, checksum(frame.subarray(34)))
+  }
+  return frame
+}
+
+/** Puts a packet's headers into an untagged ICMP error. */
+function writeQuoted(frame: Uint8Array, about: string, protocol: number): void {
+  const [src = '', dst = ''] = about.split('>')
+  const [from = '', srcPort = ''] = src.split(':')
+  const [to = '', dstPort = ''] = dst.split(':')
+  writeU16(frame, 42, 0x4500)
+  writeU16(frame, 44, 28)
+  frame[50] = 64
+  frame[51] = protocol
+  writeU32(frame, 54, parseIp(from) ?? 0)
+  writeU32(frame, 58, parseIp(to) ?? 0)
+  writeU16(frame, 52, checksum(frame.subarray(42, 62)))
+  if (protocol === 1) frame[62] = 8
+  writeU16(frame, protocol === 1 ? 66 : 62, Number(srcPort))
+  if (protocol !== 1) writeU16(frame, 64, Number(dstPort))
+}
+
+function readFrame(world: World, interfaceName: string, text: string): Uint8Array {
   const { plain, options } = splitWords(text.split(/\s+/))
   if (plain[0] === 'key') return frameOf(parseKey(text.slice(4)).key)
   if (plain[0] === 'hex') return Uint8Array.from(Buffer.from(plain[1] ?? '', 'hex'))
@@ -246,7 +302,8 @@ function readBody(plain: readonly string[], options: Words['options']): Body {
   const [dst = '', dstPort = 0] = b.split(':')
   const frag = options.get('frag') ?? 'no'
   const icmp = `,icmp(type=${options.get('type') ?? 8},code=0)`
-  const ports = proto === 6 || proto === 17 ? `,${kind}(src=${srcPort},dst=${dstPort})` : ''
+  const flags = proto === 6 && options.has('flags') ? `,tcp_flags(${options.get('flags')})` : ''
+  const ports = proto === 6 || proto === 17 ? `,${kind}(src=${srcPort},dst=${dstPort})${flags}` : ''
   const l4 = frag === 'later' ? '' : proto === 1 ? icmp : ports
   const ttl = options.get('ttl') ?? '64'
   const ip = `ipv4(src=${src},dst=${dst},proto=${proto},tos=0,ttl=${ttl},frag=${frag})`

@@ -78,7 +78,7 @@ const damages: readonly (readonly [
   ['is no JSON', '/midonet/v1/bridge/br', '{"id":', /bridge\/br: .*restore the folder/],
   ['does not fit its schema', '/midonet/v1/bridge/br', '{"id":"br"}', /adminUp/],
   ['has the wrong id', '/midonet/v1/bridge/x', '{"id":"br","adminUp":true}', /has the id br/],
-  ['is of an unknown kind', '/midonet/v1/chain/x', '{"id":"x"}', /no kind this version knows/],
+  ['is of an unknown kind', '/midonet/v1/tenant/x', '{"id":"x"}', /no kind this version knows/],
   ['is lost', '/midonet/v1/binding/web', undefined, /not those of revision 1/],
   ['is another one', '/midonet/v1/bridge/br', '{"id":"br","adminUp":false}', /not those/],
   ['is no revision', '/midonet/meta/revision', 'one', /meta\/revision/],

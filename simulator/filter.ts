@@ -1,0 +1,99 @@
+/**
+ * Where chains stand on a packet's way, each seeing it as changed so far:
+ *
+ *   port's inbound ─▶ device's inbound ─▶ device decides ─▶ device's outbound ─▶ port's outbound
+ *
+ * Frames with a VLAN tag pass them as others do. A bridge filters all frames, a router IPv4.
+ */
+import { isIcmpErrorType } from '../packet/icmp.ts'
+import { runChain } from './chain.ts'
+import { isIpv4 } from './condition.ts'
+import type { Zone } from './passage.ts'
+import type { VirtualChain } from './policy.ts'
+import type { VirtualPort } from './port.ts'
+import { type Simulation, word } from './simulation.ts'
+
+/** What has chains: a port, a bridge, a router. */
+export interface Filtered {
+  inbound: VirtualChain | undefined
+  outbound: VirtualChain | undefined
+  readonly zone: Zone
+}
+
+/** A port's inbound chain. False when the packet ends there, here and below. */
+export function passIn(sim: Simulation, port: VirtualPort, chain: VirtualChain): boolean {
+  sim.passage.frame.entered.set(sim.work)
+  return passPort(sim, port, chain)
+}
+
+/** A port's outbound chain. */
+export function passOut(sim: Simulation, port: VirtualPort, chain: VirtualChain): boolean {
+  return passPort(sim, port, chain)
+}
+
+function passPort(sim: Simulation, port: VirtualPort, chain: VirtualChain): boolean {
+  sim.passage.begin(port.zone, sim.work)
+  return run(sim, chain) && sim.passage.end(sim)
+}
+
+/** A device's inbound chain. */
+export function enterDevice(sim: Simulation, device: Filtered): boolean {
+  if (device.inbound === undefined && device.outbound === undefined) return true
+  sim.passage.begin(device.zone, sim.work)
+  return device.inbound === undefined || run(sim, device.inbound)
+}
+
+/** A device's outbound chain; `egress` undefined when copies leave by several ports. */
+export function leaveDevice(
+  sim: Simulation,
+  device: Filtered,
+  egress: VirtualPort | undefined,
+): boolean {
+  if (device.inbound === undefined && device.outbound === undefined) return true
+  sim.passage.frame.outPort = egress
+  if (device.outbound !== undefined && !run(sim, device.outbound)) return false
+  return sim.passage.end(sim)
+}
+
+function run(sim: Simulation, chain: VirtualChain): boolean {
+  switch (runChain(sim, chain)) {
+    case 'accept':
+      return true
+    case 'drop':
+      return false
+    case 'reject':
+      refuse(sim)
+      return false
+  }
+}
+
+/** Drops the packet and tells its sender, where that makes sense. */
+function refuse(sim: Simulation): void {
+  const { frame } = sim.passage
+  if (frame.inPort === undefined || !mayAnswer(sim)) {
+    sim.drop('a rule rejects it')
+    return
+  }
+  sim.refuse(frame.inPort, 'a rule rejects it')
+}
+
+/** Not about resets, ICMP errors or later fragments, nor to groups: RFC 1812 section 4.3.2.7. */
+function mayAnswer(sim: Simulation): boolean {
+  const { work } = sim
+  if (!isIpv4(sim)) return false
+  sim.seeEthDst()
+  if ((word(work, 3) & 0x100) !== 0) return false
+  sim.see('ipFrag')
+  if (word(work, 9) >>> 24 === 2) return false
+  sim.see('ipProto')
+  const protocol = word(work, 9) & 0xff
+  if (protocol === 6) {
+    sim.seeBits(19, tcpRst)
+    return (word(work, 19) & tcpRst) === 0
+  }
+  if (protocol !== 1) return true
+  sim.see('tpSrc')
+  return !isIcmpErrorType(word(work, 18) & 0xffff)
+}
+
+const tcpRst = 0x04

@@ -1,0 +1,261 @@
+/**
+ * Address translation by rules. Static: one address for another, without state. Dynamic: an address
+ * and port for each connection, given once and remembered under both tuples; the reverse rules look
+ * there. No two live entries of a zone share a tuple, so every answer finds its way back.
+ *
+ * ICMP errors are translated with the packet they are about: what happens to their own source
+ * happens to the destination quoted, and the other way round.
+ */
+import { contains } from '../packet/address.ts'
+import { fragNone } from '../packet/flow-key.ts'
+import type { NatAction, NatTarget } from './compile-action.ts'
+import { isIpv4 } from './condition.ts'
+import { keyKinds, StateEntry } from './flow-state.ts'
+import { swapPorts, type TupleKind, type Zone } from './passage.ts'
+import type { VirtualRule } from './policy.ts'
+import { type Simulation, word } from './simulation.ts'
+import { fullTag } from './tag.ts'
+
+export const limits = {
+  /** Ports tried for one connection; when none of them is free, none is. */
+  probes: 4096,
+} as const
+
+/** `skip` when the rule has nothing to translate: as if its condition had not been met. */
+export type NatOutcome = 'done' | 'skip' | 'drop'
+
+const protocols = { icmp: 1, tcp: 6, udp: 17 } as const
+
+/** Does what a rule says about addresses. */
+export function translate(sim: Simulation, rule: VirtualRule, action: NatAction): NatOutcome {
+  if (!isIpv4(sim)) return 'skip'
+  switch (action.kind) {
+    case 'staticSnat':
+    case 'staticDnat':
+      translateStatic(sim, rule, action.kind, action.address)
+      return 'done'
+    case 'snat':
+    case 'dnat':
+      return translateForward(sim, action.kind, action.targets)
+    case 'masquerade': {
+      const targets = ownTargets(sim, action.targets)
+      return targets === undefined ? 'skip' : translateForward(sim, 'snat', targets)
+    }
+    case 'reverseSnat':
+    case 'reverseDnat':
+      return translateBack(sim, action.kind)
+  }
+}
+
+function translateStatic(
+  sim: Simulation,
+  rule: VirtualRule,
+  kind: 'staticSnat' | 'staticDnat',
+  address: number,
+): void {
+  const old = word(sim.work, kind === 'staticSnat' ? 10 : 14)
+  const quote = sim.passage.errorQuoteOf(sim)
+  if (kind === 'staticSnat') {
+    sim.rewriteIpSrc(address)
+    const isMeant = rule.checks.some((one) => one.kind === 'icmpDataDst' && !one.not)
+    if (quote !== undefined && (quote.dst === old || isMeant)) quote.dst = address
+    return
+  }
+  sim.rewriteIpDst(address)
+  sim.passage.frame.dstRewritten = true
+  if (quote?.src === old) quote.src = address
+}
+
+function translateForward(
+  sim: Simulation,
+  kind: 'snat' | 'dnat',
+  targets: readonly NatTarget[],
+): NatOutcome {
+  const { passage } = sim
+  sim.see('ipProto')
+  if (!isTranslated(word(sim.work, 9) & 0xff)) return 'skip'
+  sim.see('ipFrag')
+  if (word(sim.work, 9) >>> 24 !== fragNone) {
+    sim.drop('a fragment cannot be translated')
+    return 'drop'
+  }
+  const found = passage.seeTuple(sim, sim.work, true)
+  if (found === 'none' || passage.zone === undefined) return 'skip'
+  let key = passage.find(sim, keyKinds[kind])
+  if (key === undefined) {
+    // Answers of a connection that nobody knows begin none.
+    const isAnswer = passage.protocol === protocols.icmp && (word(sim.work, 18) & 0xffff) === 0
+    if (found === 'error' || isAnswer) return 'skip'
+    const entry = allocate(sim, passage.zone, kind, targets)
+    if (entry === undefined) return 'drop'
+    passage.add(sim, entry)
+    key = entry.forward
+  } else passage.use(sim, key, found)
+  if (kind === 'snat') {
+    const { dst, ports } = key.entry.backward
+    changeSrc(sim, found, dst, ports >>> 16)
+  } else {
+    const { src, ports } = key.entry.backward
+    changeDst(sim, found, src, ports & 0xffff)
+    passage.frame.dstRewritten = true
+  }
+  return 'done'
+}
+
+function translateBack(sim: Simulation, kind: 'reverseSnat' | 'reverseDnat'): NatOutcome {
+  const { passage } = sim
+  sim.see('ipProto')
+  if (!isTranslated(word(sim.work, 9) & 0xff)) return 'skip'
+  const found = passage.seeTuple(sim, sim.work, true)
+  if (found === 'none') return 'skip'
+  const key = passage.find(sim, keyKinds[kind])
+  if (key === undefined) return 'skip'
+  passage.use(sim, key, found)
+  const { src, dst, ports } = key.entry.forward
+  if (kind === 'reverseSnat') changeDst(sim, found, src, ports & 0xffff)
+  else changeSrc(sim, found, dst, ports >>> 16)
+  return 'done'
+}
+
+function isTranslated(protocol: number): boolean {
+  return protocol === protocols.tcp || protocol === protocols.udp || protocol === protocols.icmp
+}
+
+function changeSrc(sim: Simulation, found: TupleKind, address: number, port: number): void {
+  const quote = sim.passage.quoteOf(sim)
+  sim.rewriteIpSrc(address)
+  if (quote === undefined) sim.rewriteTpSrc(port)
+  else if (found === 'error') {
+    quote.dst = address
+    quote.ports = withPort(quote, port, false)
+  } else quote.ports = both(port)
+}
+
+function changeDst(sim: Simulation, found: TupleKind, address: number, port: number): void {
+  const quote = sim.passage.quoteOf(sim)
+  sim.rewriteIpDst(address)
+  if (quote === undefined) sim.rewriteTpDst(port)
+  else if (found === 'error') {
+    quote.src = address
+    quote.ports = withPort(quote, port, true)
+  } else quote.ports = both(port)
+}
+
+/** Ports of a quote with another source or destination port; an echo's id is both. */
+function withPort(
+  { protocol, ports }: { readonly protocol: number; readonly ports: number },
+  port: number,
+  isSource: boolean,
+): number {
+  if (protocol === protocols.icmp) return both(port)
+  return isSource ? ((ports & 0xffff_0000) | port) >>> 0 : ((ports & 0xffff) | (port << 16)) >>> 0
+}
+
+function both(id: number): number {
+  return (id | (id << 16)) >>> 0
+}
+
+/** The addresses of the router port that the packet leaves by, of them the nearest. */
+function ownTargets(
+  { passage, work }: Simulation,
+  targets: readonly NatTarget[],
+): readonly NatTarget[] | undefined {
+  const port = passage.frame.outPort
+  if (port?.kind !== 'router') return undefined
+  const near = port.addresses.find((cidr) => contains(cidr, word(work, 14))) ?? port.addresses[0]
+  if (near === undefined) return undefined
+  const { address } = near
+  return targets.map((one) => ({ ...one, firstAddress: address, lastAddress: address }))
+}
+
+/** Finds an address and port whose answers are nobody else's; nothing is taken before the commit. */
+function allocate(
+  sim: Simulation,
+  zone: Zone,
+  kind: 'snat' | 'dnat',
+  targets: readonly NatTarget[],
+): StateEntry | undefined {
+  if (zone.state.isFull) {
+    sim.tag(fullTag(0))
+    return sim.drop('flow state is full')
+  }
+  const { protocol, src, dst, ports } = sim.passage
+  const search = { left: limits.probes, hash: mix(src, dst, ports) }
+  for (let at = 0; at < targets.length; at++) {
+    const target = targets[(search.hash + at) % targets.length]
+    const back = target && searchTarget(sim, zone, kind, target, search)
+    if (back === undefined) continue
+    const there = [keyKinds[kind], src, dst, ports] as const
+    return new StateEntry(zone.number, protocol, there, back)
+  }
+  sim.tag(fullTag(zone.number))
+  return sim.drop('no free port to translate to')
+}
+
+interface Search {
+  left: number
+  readonly hash: number
+}
+
+type Back = readonly [kind: 2 | 4, src: number, dst: number, ports: number]
+
+/** The way back from the first free address and port, beginning with those that change least. */
+function searchTarget(
+  sim: Simulation,
+  zone: Zone,
+  kind: 'snat' | 'dnat',
+  target: NatTarget,
+  search: Search,
+): Back | undefined {
+  const { protocol, src, dst, ports } = sim.passage
+  const own = kind === 'snat' ? ports & 0xffff : ports >>> 16
+  const [first, count] = portsOf(zone, kind, target, own)
+  const addresses = target.lastAddress - target.firstAddress + 1
+  const isOwn = own >= first && own < first + count
+  const offset = isOwn ? own - first : search.hash % Math.max(1, count)
+  for (let turn = 0; turn < addresses; turn++) {
+    const address = target.firstAddress + ((search.hash + turn) % addresses)
+    for (let at = 0; at < count; at++) {
+      if (search.left-- <= 0) return undefined
+      const port = first + ((offset + at) % count)
+      const back = backOf(kind, protocol, { src, dst, ports }, address, port)
+      if (sim.passage.look(sim, ...back) === undefined) return back
+    }
+  }
+  return undefined
+}
+
+/** First and count of the ports to choose from; sources are split among the hosts. */
+function portsOf(
+  zone: Zone,
+  kind: 'snat' | 'dnat',
+  { firstPort, lastPort }: NatTarget,
+  own: number,
+): readonly [first: number, count: number] {
+  if (firstPort === 0) return [own, 1]
+  if (kind === 'snat') return zone.state.shareOf(firstPort, lastPort)
+  return [firstPort, lastPort - firstPort + 1]
+}
+
+/** The tuple of the answers to a connection translated so. */
+function backOf(
+  kind: 'snat' | 'dnat',
+  protocol: number,
+  { src, dst, ports }: { readonly src: number; readonly dst: number; readonly ports: number },
+  address: number,
+  port: number,
+): Back {
+  const isEcho = protocol === protocols.icmp
+  if (kind === 'snat') {
+    const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff) | (port << 16)
+    return [keyKinds.reverseSnat, dst, address, back >>> 0]
+  }
+  const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff_0000) | port
+  return [keyKinds.reverseDnat, address, src, back >>> 0]
+}
+
+function mix(src: number, dst: number, ports: number): number {
+  let mixed = Math.imul(src ^ Math.imul(dst, 0x85eb_ca6b), 0x9e37_79b1)
+  mixed = Math.imul(mixed ^ (mixed >>> 15) ^ ports, 0xc2b2_ae35)
+  return (mixed ^ (mixed >>> 16)) >>> 0
+}
