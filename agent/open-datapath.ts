@@ -19,11 +19,11 @@ const name = 'midonet'
 /** @throws DatapathError when the one asked for, or none, can be had */
 export function openDatapath(choice: Settings['datapath']): OpenedDatapath {
   if (choice === 'ebpf')
-    return { datapath: openEbpfDatapath({ name }), why: 'asked for by MIDONET_DATAPATH' }
+    return { datapath: openEbpfDatapath({ name }), why: `MIDONET_DATAPATH is ${choice}` }
   if (choice === 'ovs') {
     const datapath = openOvsDatapath({ name })
     detachPrograms()
-    return { datapath, why: 'asked for by MIDONET_DATAPATH' }
+    return { datapath, why: `MIDONET_DATAPATH is ${choice}` }
   }
   if (countPrograms() > 0)
     return {

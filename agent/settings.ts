@@ -26,9 +26,9 @@ const schema = z.strictObject({
     .describe('MIDONET_DOCKER_SOCKET: Docker Engine API, read to reconcile'),
   datapath: z
     .enum(['auto', 'ovs', 'ebpf'])
-    .default('auto')
+    .default('ebpf')
     .describe(
-      'MIDONET_DATAPATH: what forwards packets; auto takes ovs where the kernel has its module',
+      'MIDONET_DATAPATH: what forwards packets: ebpf, embedded; ovs, the kernel module; auto, ovs where it loads',
     ),
   flowLimit: z.coerce
     .number()
