@@ -67,8 +67,9 @@ export class FlowRecords {
 
   /** Forgets a flow; its id is free again. */
   remove(id: FlowId): void {
-    if (this.#state(id) === 0) return
-    this.#forget(id)
+    const state = this.#state(id)
+    if (state === 0) return
+    if (state === 1) this.#forget(id)
     this.#names[id * 3 + 2] = 0
     this.#freeIds.push(id)
   }

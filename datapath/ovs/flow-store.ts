@@ -40,6 +40,8 @@ export const limits = {
   /** Requests that go to the kernel in one call; its socket takes up to 206 KiB. */
   batchSize: 60 * 1024,
   memory: 256 * 1024,
+  /** How long what adoption has read is given out as it is. */
+  foundAgeMs: 1000,
 } as const
 
 /** What the module's errors mean for a flow, where they do not say it. */
@@ -72,6 +74,8 @@ export class FlowStore {
   readonly #key = createKey()
   #serial = 0
   #batching = false
+  /** What adoption has read, while nothing has changed since. */
+  #found: { readonly flows: readonly ModuleFlow[]; readonly atMs: number } | undefined
   /** The install that is waited for, outside of batches, and its errno. */
   #awaited: FlowId | undefined
   #errno = 0
@@ -102,6 +106,7 @@ export class FlowStore {
   }
 
   install({ key, mask }: FlowMatch, actions: readonly Action[]): FlowId {
+    this.#found = undefined
     const plan = planActions(actions, key)
     canonize(key, mask, plan.needs, this.#match)
     const known = this.records.find(this.#match)
@@ -119,6 +124,7 @@ export class FlowStore {
   }
 
   remove(id: FlowId): void {
+    this.#found = undefined
     const isThere = this.records.has(id)
     if (isThere) {
       const { families, datapath } = this.#parts.module
@@ -142,7 +148,10 @@ export class FlowStore {
   *all(): Iterable<InstalledFlow> {
     this.flush()
     const nowMs = monotonicMs()
-    for (const flow of this.#parts.module.flows()) {
+    const found = this.#found
+    this.#found = undefined
+    const isFresh = found !== undefined && nowMs - found.atMs < limits.foundAgeMs
+    for (const flow of isFresh ? found.flows : this.#parts.module.flows()) {
       const ufid = flow.ufid === undefined ? undefined : readUfid(flow.ufid)
       const id = ufid === undefined ? undefined : this.records.named(ufid)
       const { key, mask } = createMatch()
@@ -281,7 +290,9 @@ export class FlowStore {
   /** Takes over what an agent before has left; what cannot be read is removed. */
   #adopt(): void {
     const match = createMatch()
-    const found = this.#parts.module.flows().map((flow) => ({ flow, ufid: nameOf(flow) }))
+    const flows = this.#parts.module.flows()
+    this.#found = { flows, atMs: monotonicMs() }
+    const found = flows.map((flow) => ({ flow, ufid: nameOf(flow) }))
     const inOrder = found.sort((a, b) => (a.ufid?.id ?? 0) - (b.ufid?.id ?? 0))
     let strange = 0
     for (const { flow, ufid } of inOrder) {

@@ -11,20 +11,26 @@ import { host, put, Topology } from '../simulator/world.ts'
 import { enterFreshNetwork, TapPort } from '../system/tap-port.ts'
 
 const window = 64
-const warmUp = 4_000
+const warmUp = 4_032
+/** Learned while warming up; their pairs with the stations are more than the flows made. */
+const senders = 160
 const flows = Number(process.argv[2] ?? 6_000)
 
 enterFreshNetwork()
 const [a, b] = [new TapPort('mda'), new TapPort('mdb')]
 const datapath = openOvsDatapath()
 const forwarder = new Forwarder({ datapath, host, now: () => performance.now() })
-const bob = '02:00:00:00:00:0b'
 const onBridge = { kind: 'bridge', bridge: 'br', adminUp: true } as const
+const stations = Array.from({ length: 64 }, (_, index) => ({
+  mac: `02:00:00:0b:00:${index.toString(16).padStart(2, '0')}`,
+  addresses: [],
+}))
+
 forwarder.apply(
   new Topology().put(
     put('bridge', { id: 'br', adminUp: true }),
     put('port', { ...onBridge, id: 'pa' }),
-    put('port', { ...onBridge, id: 'pb', stations: [{ mac: bob, addresses: [] }] }),
+    put('port', { ...onBridge, id: 'pb', stations }),
     put('binding', { id: 'pa', host, interface: 'mda' }),
     put('binding', { id: 'pb', host, interface: 'mdb' }),
   ),
@@ -32,22 +38,29 @@ forwarder.apply(
 forwarder.adopt()
 
 const packet = frame(
-  `eth(src=02:00:00:00:00:0a,dst=${bob}),eth_type(0x0800),ipv4(src=10.1.0.1,dst=10.1.0.2,proto=17,tos=0,ttl=64,frag=no),udp(src=1,dst=2)`,
+  `eth(src=02:00:00:0a:00:00,dst=02:00:00:0b:00:00),eth_type(0x0800),ipv4(src=10.1.0.1,dst=10.1.0.2,proto=17,tos=0,ttl=64,frag=no),udp(src=1,dst=2)`,
 )
-let station = 0
+const bytes = new DataView(packet.buffer, packet.byteOffset)
+let pair = 0
 
-/** Sends packets window by window; `isNew` gives each a sender of its own. Says how many arrived. */
+/** Sends packets window by window; `isNew` makes each of another pair of addresses. Says how many arrived. */
 function exchange(count: number, isNew: boolean): number {
   let arrived = 0
   for (let sent = 0; sent < count; sent += window) {
     for (let index = 0; index < window; index++) {
-      if (isNew) new DataView(packet.buffer, packet.byteOffset).setUint32(8, ++station)
+      if (isNew) nextPair()
       a.send(packet)
     }
     if (isNew) for (let left = window; left > 0; ) left -= Math.max(1, forwarder.round(window))
     arrived += b.take().length
   }
   return arrived
+}
+
+function nextPair(): void {
+  pair++
+  bytes.setUint16(10, pair % senders)
+  bytes.setUint16(4, Math.floor(pair / senders))
 }
 
 function measure(count: number, isNew: boolean): number {
