@@ -33,7 +33,17 @@ export class ForwardingError extends Error {
 }
 
 /** What the worker needs to know of the topology. */
-const kindsForwarded: ReadonlySet<Kind> = new Set(['bridge', 'router', 'port', 'route', 'binding'])
+const kindsForwarded: ReadonlySet<Kind> = new Set([
+  'host',
+  'bridge',
+  'router',
+  'port',
+  'route',
+  'binding',
+  'chain',
+  'rule',
+  'addressGroup',
+])
 
 type Answer = Extract<WorkerAnswer, { request: number }>
 
