@@ -57,7 +57,7 @@ program
   .description('what the simulator does with a packet, and why')
   .requiredOption(
     '--in <port>',
-    'port the packet comes in by: an id, the start of one, or an interface',
+    'port the packet comes in by: its id, the start of it, its interface, or its container',
   )
   .requiredOption(
     '--packet <packet>',

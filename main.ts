@@ -11,6 +11,7 @@ import { nameIds } from './agent/name-ids.ts'
 import { readSettings, type Settings } from './agent/settings.ts'
 import { collectStatus, namesFromDocker, type Parts } from './agent/status-collect.ts'
 import { expandTracePacket, findTracePort } from './agent/trace-packet.ts'
+import { openConnections } from './datapath/conntrack.ts'
 import { openLinks } from './datapath/rtnetlink.ts'
 import { openDocker } from './driver/docker.ts'
 import { startDriver } from './driver/driver.ts'
@@ -57,9 +58,10 @@ export async function runAgent(): Promise<void> {
     status: () => collectStatus(parts),
     trace: async (port, packet) => {
       const { store, forwarding } = await opening
-      const id = findTracePort(store, port)
+      const seen = await namesFromDocker(parts)
+      const id = findTracePort(store, port, seen?.flatMap(({ endpoints }) => endpoints) ?? [])
       const result = await forwarding.trace(id, expandTracePacket(store, id, packet))
-      return { ...result, text: nameIds(result.text, await namesFromDocker(parts)) }
+      return { ...result, text: nameIds(result.text, seen) }
     },
   })
   const pidFile = join(settings.runDir, 'agent.pid')
@@ -94,7 +96,7 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
   const store = await openStore(settings.store)
   await registerHost(store, hostId)
   const forwarding = new Forwarding(store, { hostId, flowLimit: settings.flowLimit })
-  const gateway = startGateway({ store, links, hostId })
+  const gateway = startGateway({ store, links, hostId, connections: openConnections() })
   return { hostId, store, forwarding, gateway }
 }
 

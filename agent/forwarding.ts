@@ -2,7 +2,7 @@
  * The main thread's side of the forwarding worker: feeds it the topology in order, asks it for
  * status and traces, and starts it again when it dies (the kernel goes on forwarding meanwhile).
  */
-import { writeSync } from 'node:fs'
+import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import createDebug from 'debug'
 import type { ForwarderStatus } from '../simulator/forwarder.ts'
@@ -19,6 +19,8 @@ export const limits = {
   /** Pause before a dead worker is started again; doubles up to the second figure. */
   restartMs: 100,
   restartMsMax: 5_000,
+  /** Remembered restarts. */
+  repairs: 100,
 } as const
 
 /** The forwarding side did not do what was asked in time, or cannot run at all. */
@@ -72,6 +74,7 @@ export class Forwarding {
   #applied: Revision = -1
   #sent: Revision = -1
   #nextRequest = 1
+  readonly #repairs: { readonly time: string; readonly what: string }[] = []
   #restarts = 0
   #restartMs: number = limits.restartMs
   #lastError: string | undefined
@@ -82,6 +85,11 @@ export class Forwarding {
     this.#settings = settings
     this.#stopWatch = store.watch((batch) => this.#feed(batch))
     this.#start()
+  }
+
+  /** Restarts of the worker, oldest first; bounded. */
+  get repairs(): readonly { readonly time: string; readonly what: string }[] {
+    return this.#repairs
   }
 
   /** Resolves when the datapath reflects every change up to `revision`. @throws ForwardingError */
@@ -147,7 +155,6 @@ export class Forwarding {
     const url = new URL('./worker.js', import.meta.url)
     const worker = new Worker(url, { workerData: this.#settings })
     this.#worker = worker
-    this.#wakeFd = undefined
     this.#applied = -1
     worker.on('message', (answer: WorkerAnswer) => this.#hear(answer))
     worker.on('error', (error) => {
@@ -162,9 +169,14 @@ export class Forwarding {
   #restart(worker: Worker): void {
     if (this.#worker !== worker) return
     this.#worker = undefined
+    if (this.#wakeFd !== undefined) closeSync(this.#wakeFd)
+    this.#wakeFd = undefined
     if (this.#closed) return
     this.#failAsked(new ForwardingError('STOPPED', `forwarding stopped: ${this.#lastError}`))
     this.#restarts++
+    const what = `forwarding stopped and was started again: ${this.#lastError}`
+    this.#repairs.push({ time: new Date().toISOString(), what })
+    if (this.#repairs.length > limits.repairs) this.#repairs.shift()
     setTimeout(() => {
       if (!this.#closed) this.#start()
     }, this.#restartMs)

@@ -33,9 +33,12 @@ export async function collectStatus(parts: Parts): Promise<Status> {
   if (forwarding !== undefined && !forwarding.running)
     problems.push(`forwarding does not run: ${forwarding.lastError}`)
   problems.push(...(parts.gateway?.status().problems ?? []))
-  if (seen === undefined) problems.push('Docker does not answer')
+  const unseen = parts.driver?.reconciler.problem
+  if (unseen !== undefined) problems.push(unseen)
+  else if (seen === undefined) problems.push('Docker does not answer')
   const repairs = [
     ...(parts.driver?.reconciler.repairs ?? []),
+    ...(parts.forwarding?.repairs ?? []),
     ...(parts.gateway?.repairs ?? []).map(({ time, what }) => ({
       time: new Date(time).toISOString(),
       what,

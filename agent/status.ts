@@ -116,7 +116,7 @@ function isFigure([, value]: [string, unknown]): boolean {
 function figure(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value)
   return Object.entries(value)
-    .map(([name, count]) => `${words(name)} ${count}`)
+    .map(([reason, count]) => `${reason} ${count}`)
     .join(', ')
 }
 

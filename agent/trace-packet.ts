@@ -16,14 +16,24 @@ export class TracePacketError extends Error {
 const protocols: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 }
 const form = /^(icmp|tcp|udp) +([0-9.]+)(?::(\d{1,5}))? *-?> *([0-9.]+)(?::(\d{1,5}))?$/
 
-/** The id of the port that `text` names: its id, a prefix of it that only one has, or its interface. */
-export function findTracePort(reader: Reader, text: string): string {
+/**
+ * The id of the port that `text` names: its id, a prefix of it that only one has, its interface, or
+ * the only container of that name in `endpoints`.
+ */
+export function findTracePort(
+  reader: Reader,
+  text: string,
+  endpoints: readonly { readonly id: string; readonly container: string }[],
+): string {
   if (reader.get('port', text) !== undefined) return text
+  const named = endpoints.filter(({ container }) => container === text)
+  if (named.length === 1 && named[0] !== undefined) return named[0].id
   const bound = reader.list('binding').find((binding) => binding.interface === text)
   if (bound !== undefined) return bound.id
   const matching = reader.list('port').filter(({ id }) => text.length > 3 && id.startsWith(text))
   if (matching.length === 1 && matching[0] !== undefined) return matching[0].id
-  const problem = matching.length > 1 ? 'names several ports' : 'is no port'
+  const several = matching.length > 1 || named.length > 1
+  const problem = several ? 'names several ports' : 'is no port'
   throw new TracePacketError(`${text} ${problem}; midonet status lists ports and interfaces`)
 }
 

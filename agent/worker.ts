@@ -6,7 +6,7 @@ import { writeSync } from 'node:fs'
 import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
-import { openEbpfDatapath } from '../datapath/ebpf/ebpf-datapath.ts'
+import { type EbpfDatapath, openEbpfDatapath } from '../datapath/ebpf/ebpf-datapath.ts'
 import { Forwarder, type ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { ChangeBatch, Revision } from '../topology/store.ts'
@@ -49,6 +49,16 @@ createDebug.log = (...line: unknown[]) => {
 
 function run(port: MessagePort, settings: WorkerSettings): void {
   const datapath = openEbpfDatapath({})
+  try {
+    work(port, settings, datapath)
+  } finally {
+    // Descriptors outlive their thread, and the next worker needs the devices that these hold.
+    datapath.close()
+  }
+}
+
+/** Returns when the main thread says so; an error ends the thread, and the main thread starts another. */
+function work(port: MessagePort, settings: WorkerSettings, datapath: EbpfDatapath): void {
   const forwarder = new Forwarder({
     datapath,
     host: settings.hostId,
@@ -61,10 +71,7 @@ function run(port: MessagePort, settings: WorkerSettings): void {
   for (;;) {
     for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
       const request: WorkerRequest = next.message
-      if (request.kind === 'close') {
-        datapath.close()
-        return
-      }
+      if (request.kind === 'close') return
       hear(forwarder, request, answer)
       known ||= request.kind === 'snapshot'
     }

@@ -63,3 +63,9 @@ export class LinkError extends Error {
     this.code = code
   }
 }
+
+/** Connections that the host's own connection tracking knows. */
+export interface Connections {
+  /** Forgets those of an IP protocol to any of `ports`, whatever the address; says how many. */
+  forget(protocol: number, ports: ReadonlySet<number>): number
+}

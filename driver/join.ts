@@ -1,4 +1,5 @@
 /** Join and Leave: a container takes an endpoint by one end of a veth pair, and lets go of it. */
+import { setImmediate } from 'node:timers/promises'
 import type { Endpoint, Network } from '../topology/model.ts'
 import { type DriverContext, settle } from './context.ts'
 import {
@@ -77,18 +78,33 @@ function joinAnswer({ store }: DriverContext, endpoint: Endpoint, network: Netwo
   return { ...answer, StaticRoutes: list }
 }
 
-/** Answers Leave. */
-export async function leaveCall(context: DriverContext, body: unknown): Promise<object> {
+/**
+ * Answers Leave. The kernel takes tens of milliseconds to remove a link, so Docker is answered
+ * before that; the turn is kept until it is done, and DeleteEndpoint waits for it.
+ */
+export function leaveCall(context: DriverContext, body: unknown): Promise<object> {
   const { EndpointID } = readRequest('Leave', requests.endpointRef, body)
   context.recent.touch(EndpointID)
-  await context.turns.take(EndpointID, () => detach(context, EndpointID))
-  return {}
+  return new Promise((answer, refuse) => {
+    const leaving = context.turns.take(EndpointID, () =>
+      detach(context, EndpointID, async () => {
+        answer({})
+        await setImmediate()
+      }),
+    )
+    leaving.catch(refuse)
+  })
 }
 
-async function detach(context: DriverContext, id: string): Promise<void> {
+async function detach(
+  context: DriverContext,
+  id: string,
+  unbound: () => Promise<void> = async () => {},
+): Promise<void> {
   try {
     if (context.store.get('endpoint', id) !== undefined)
       await context.store.transact((draft) => unbindEndpoint(draft, id))
+    await unbound()
   } finally {
     removeLinks(context, [linkNames(id).host])
   }

@@ -7,7 +7,7 @@ import { formatCidr, formatIpv6, networkOf, parseCidr, parseMac } from '../packe
 import { parseCidr6 } from '../topology/address6.ts'
 import type { Endpoint } from '../topology/model.ts'
 import type { Call, DriverContext } from './context.ts'
-import { createEndpoint, deleteEndpoint, holderOf, linkNames } from './endpoint.ts'
+import { createEndpoint, deleteEndpoint, holderOf } from './endpoint.ts'
 import { DriverError } from './error.ts'
 import { publishCall, revokeCall } from './external.ts'
 import { joinCall, leaveCall, removeLinks } from './join.ts'
@@ -113,23 +113,21 @@ async function createEndpointCall(context: DriverContext, body: unknown): Promis
 }
 
 function describeStale({ id, address }: Endpoint): string {
-  return `endpoint ${id.slice(0, 12)}, which held ${address} for no container, was removed`
+  return `endpoint ${id.slice(0, 12)}, which held ${address}, was removed: Docker gave the address again`
 }
 
 /**
- * An endpoint that holds the address of a new one, but no container has it any more. Docker gives
- * an address again only after it has forgotten the endpoint; we may have missed its farewell.
+ * The endpoint of this host that holds the address of a new one. Docker gives an address again only
+ * after it has forgotten who had it, whatever it still owes us of its farewell (it owes some after
+ * it was killed); the new one must not be refused for that.
  */
 function staleHolder(
-  { store, links, host, recent }: DriverContext,
+  { store, host }: DriverContext,
   plan: { id: string; network: string; address: string | undefined },
 ): Endpoint | undefined {
   if (plan.address === undefined) return undefined
   const holder = holderOf(store, plan.network, plan.address)
-  if (holder === undefined || holder.id === plan.id || holder.host !== host) return undefined
-  const link = links.find(holder.interface ?? linkNames(holder.id).host)
-  if (link?.peerElsewhere === true || recent.has(holder.id)) return undefined
-  return holder
+  return holder?.id !== plan.id && holder?.host === host ? holder : undefined
 }
 
 function readAddress(text: string | null | undefined): string | undefined {

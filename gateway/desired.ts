@@ -110,3 +110,19 @@ function bySpecificAddress(a: DesiredPublication, b: DesiredPublication): number
     (a.hostAddress ?? '').localeCompare(b.hostAddress ?? '')
   )
 }
+
+/** UDP ports of the host that lead elsewhere than before, or are new or gone. */
+export function changedUdpPorts(before: DesiredState, after: DesiredState): readonly number[] {
+  const targets = ({ publications }: DesiredState) =>
+    new Map(
+      publications
+        .filter(({ protocol }) => protocol === 'udp')
+        .map((p) => [`${p.hostAddress} ${p.hostPort} ${p.address} ${p.port}`, p.hostPort]),
+    )
+  const [old, now] = [targets(before), targets(after)]
+  const differing = [
+    ...[...old].filter(([target]) => !now.has(target)),
+    ...[...now].filter(([target]) => !old.has(target)),
+  ]
+  return differing.map(([, port]) => port)
+}

@@ -7,10 +7,10 @@
  * and every few seconds, and repaired.
  */
 import createDebug from 'debug'
-import { LinkError, type Links } from '../datapath/link.ts'
+import { type Connections, LinkError, type Links } from '../datapath/link.ts'
 import type { Endpoint } from '../topology/model.ts'
 import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
-import { type DesiredState, desiredState } from './desired.ts'
+import { changedUdpPorts, type DesiredState, desiredState } from './desired.ts'
 import { GatewayError } from './error.ts'
 import { kernelSettings, type Run, runCommand, type Settings } from './host.ts'
 import { ensureInterfaces, ensurePair, removeInterfaces } from './interface.ts'
@@ -33,6 +33,8 @@ export interface GatewaySettings {
   readonly store: Store
   readonly links: Links
   readonly hostId: string
+  /** Without it, UDP clients of a published port that never pause stay with who had it before. */
+  readonly connections?: Connections
   /** How commands are run; for tests. */
   readonly run?: Run
   /** Where kernel settings are; for tests. */
@@ -94,6 +96,9 @@ class HostGateway implements Gateway {
   readonly #host: string
   readonly #run: Run
   readonly #settings: Settings
+  readonly #connections: Connections | undefined
+  /** UDP ports whose connections must be forgotten once the new rules are in force. */
+  readonly #moved = new Set<number>()
   readonly #nftables: Nftables
   readonly #stopWatch: () => void
   readonly #repairs: Repair[] = []
@@ -116,6 +121,7 @@ class HostGateway implements Gateway {
     this.#host = settings.hostId
     this.#run = settings.run ?? runCommand
     this.#settings = settings.settings ?? kernelSettings
+    this.#connections = settings.connections
     this.#nftables = new Nftables(this.#run)
     this.#relevant = this.#store.revision
     this.#stopWatch = this.#store.watch((batch) => this.#hear(batch))
@@ -169,9 +175,36 @@ class HostGateway implements Gateway {
   }
 
   #hear(batch: ChangeBatch): void {
-    if (!batch.changes.some(matters)) return
+    if (!batch.changes.some((change) => this.#matters(change))) return
     this.#relevant = batch.revision
     this.#wake()
+  }
+
+  /** Whether a change can alter what the host should look like. */
+  #matters(change: Change): boolean {
+    switch (change.kind) {
+      case 'network':
+      case 'router':
+      case 'uplink':
+        return true
+      case 'endpoint':
+        return hasPublications(change.value) || hasPublications(change.before)
+      case 'route':
+        return change.value?.dst === '0.0.0.0/0' || change.before?.dst === '0.0.0.0/0'
+      case 'port':
+      case 'binding':
+        // Taken away from under an uplink.
+        return change.value === undefined && this.#state.uplinks.some(({ id }) => id === change.id)
+      case 'host':
+      case 'bridge':
+      case 'pool':
+      case 'address':
+      case 'chain':
+      case 'rule':
+      case 'portGroup':
+      case 'addressGroup':
+        return false
+    }
   }
 
   /** One at a time; what comes meanwhile is done in one more round. */
@@ -229,6 +262,9 @@ class HostGateway implements Gateway {
 
   async #apply(repairing: boolean, checking: boolean): Promise<void> {
     const state = desiredState(this.#store, this.#host)
+    // After a start nobody can tell what was published before.
+    if (this.#applied >= 0)
+      for (const port of changedUdpPorts(this.#state, state)) this.#moved.add(port)
     this.#state = state
     for (const what of ensureInterfaces(this.#links, this.#settings, state)) {
       log('%s', what)
@@ -236,6 +272,8 @@ class HostGateway implements Gateway {
     }
     const needed = state.uplinks.length > 0
     await this.#nftables.apply(needed ? renderRuleset(state, closedLinks(this.#links)) : undefined)
+    if (this.#moved.size > 0) this.#connections?.forget(udp, this.#moved)
+    this.#moved.clear()
     if (checking && (await this.#nftables.repair()))
       this.#repaired('nftables: table inet midonet written again')
     if (!needed && this.#opened !== false) await closeForward(this.#run)
@@ -265,32 +303,8 @@ class HostGateway implements Gateway {
   }
 }
 
-/** Whether a change can alter what the host should look like. */
-function matters(change: Change): boolean {
-  switch (change.kind) {
-    case 'network':
-    case 'router':
-    case 'uplink':
-      return true
-    case 'endpoint':
-      return hasPublications(change.value) || hasPublications(change.before)
-    case 'route':
-      return change.value?.dst === '0.0.0.0/0' || change.before?.dst === '0.0.0.0/0'
-    case 'port':
-    case 'binding':
-      // Taken away, perhaps from under an uplink.
-      return change.value === undefined
-    case 'host':
-    case 'bridge':
-    case 'pool':
-    case 'address':
-    case 'chain':
-    case 'rule':
-    case 'portGroup':
-    case 'addressGroup':
-      return false
-  }
-}
+/** IP protocol number. */
+const udp = 17
 
 function hasPublications(endpoint: Endpoint | undefined): boolean {
   return endpoint !== undefined && endpoint.publications.length > 0

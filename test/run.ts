@@ -3,7 +3,7 @@
  * nothing (unit and system), `long` (everything, with the soaks). The last line counts them all.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { ensurePackages } from './system/packages.ts'
 
@@ -65,7 +65,7 @@ async function ava(files: readonly string[], options: readonly string[]): Promis
   }
 }
 
-const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway']
+const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway', 'agent']
 check('format and lint', 'node_modules/.bin/biome', [
   'ci',
   '--colors=off',
@@ -81,5 +81,7 @@ if (mode !== 'unit') {
     await ava([file], ['--serial', '--timeout=15m'])
   }
 }
-console.log(`${total.passed} passed, ${total.failed} failed`)
+const line = `${total.passed} passed, ${total.failed} failed`
+writeFileSync(`${root}build/test-count`, `${line}\n`)
+console.log(line)
 process.exitCode = total.failed === 0 ? 0 : 1

@@ -5,7 +5,7 @@
  * must not leave.
  */
 import { type Assembler, r0, r1, r2, r3, r4 } from './assembler.ts'
-import { context, count, helper, shot, stack, wireVlan } from './kernel.ts'
+import { context, count, helper, packetHost, shot, stack, wireVlan } from './kernel.ts'
 import { chainMax, entry, outputsMax, slot, slotPayload, table } from './layout.ts'
 import { callLocate, emitLocate } from './locate.ts'
 import { emitUpcalls } from './upcall.ts'
@@ -51,7 +51,19 @@ function emitNext(a: Assembler): void {
 
 function emitOutputs(a: Assembler): void {
   a.label('last').load(32, 1, 7, slotPayload).mov(2, 0).helper(helper.redirect).exit()
-  a.label('lastPeer').load(32, 1, 7, slotPayload).mov(2, 0).helper(helper.redirectPeer).exit()
+
+  // On the direct way nobody asks again whether the packet is for the peer: the kernel takes the
+  // type that it gave the packet at the port, or from 6.13 on takes it to be for the peer always.
+  a.label('lastPeer').mov(1, { r: 6 }).mov(2, 0).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, 6)
+  a.helper(helper.loadBytes).when(0, 'ne', 0, 'last')
+  a.load(32, 1, 10, scratch)
+    .load(32, 2, 7, slotPayload + 4)
+    .when(1, 'ne', r2, 'last')
+  a.load(16, 1, 10, scratch + 4)
+    .load(16, 2, 7, slotPayload + 8)
+    .when(1, 'ne', r2, 'last')
+  a.mov(1, { r: 6 }).mov(2, packetHost).helper(helper.changeType).when(0, 'ne', 0, 'last')
+  a.load(32, 1, 7, slotPayload).mov(2, 0).helper(helper.redirectPeer).exit()
 
   // A copy that cannot be sent must not keep the others from being.
   a.label('outputs')

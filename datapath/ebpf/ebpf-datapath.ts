@@ -8,17 +8,18 @@
 import createDebug from 'debug'
 import type { Action } from '../../packet/action.ts'
 import { extractKey } from '../../packet/extract.ts'
-import { createKey } from '../../packet/flow-key.ts'
-import type {
-  Datapath,
-  DatapathCounters,
-  FlowId,
-  FlowMatch,
-  FlowStats,
-  InstalledFlow,
-  Offload,
-  Upcall,
-  Vport,
+import { createKey, readField } from '../../packet/flow-key.ts'
+import {
+  type Datapath,
+  type DatapathCounters,
+  DatapathError,
+  type FlowId,
+  type FlowMatch,
+  type FlowStats,
+  type InstalledFlow,
+  type Offload,
+  type Upcall,
+  type Vport,
 } from '../datapath.ts'
 import { NetlinkSocket } from '../netlink.ts'
 import { decodeTransmitDrops, queryLink, routeProtocol } from '../rtnetlink.ts'
@@ -48,21 +49,35 @@ export interface EbpfOptions {
   readonly name?: string
 }
 
-/** `wakeFd` ends `wait` when 8 bytes are written to it, by any thread. */
+/**
+ * `wakeFd` ends `wait` when 8 bytes are written to it, by any thread. It stays open when the datapath
+ * is closed, since another thread may be about to write; who writes to it closes it.
+ */
 export type EbpfDatapath = Datapath & { readonly wakeFd: number }
 
 /** Opens the datapath of the thread's network namespace. @throws DatapathError */
 export function openEbpfDatapath({ name = 'midonet' }: EbpfOptions = {}): EbpfDatapath {
   raiseMemoryLimit()
   const links = new NetlinkSocket(routeProtocol)
-  const left = findLeft(links, name)
-  const maps = left.maps ?? createMaps()
-  const programs = loadPrograms(maps)
-  const upcalls = openTap(links, `${name}-up`)
-  const execute = openTap(links, `${name}-in`)
-  maps.table.view.setUint32(table.upcallPort, upcalls.index, true)
-  attachExecute(links, execute.index, name, programs.execute)
-  return new KernelDatapath({ name, links, maps, programs, upcalls, execute, left })
+  const opened: (() => void)[] = [() => links.close()]
+  try {
+    // First, since this fails while another agent runs.
+    const upcalls = openTap(links, `${name}-up`)
+    opened.push(() => close(upcalls.fd))
+    const execute = openTap(links, `${name}-in`)
+    opened.push(() => close(execute.fd))
+    const left = findLeft(links, name)
+    const maps = left.maps ?? createMaps()
+    opened.push(() => closeMaps(maps))
+    const programs = loadPrograms(maps)
+    opened.push(() => [programs.port, programs.execute].forEach(close))
+    maps.table.view.setUint32(table.upcallPort, upcalls.index, true)
+    attachExecute(links, execute.index, name, programs.execute)
+    return new KernelDatapath({ name, links, maps, programs, upcalls, execute, left })
+  } catch (error) {
+    for (const undo of opened.toReversed()) undo()
+    throw error
+  }
 }
 
 interface Parts {
@@ -90,6 +105,7 @@ class KernelDatapath implements EbpfDatapath {
   readonly #sender: PacketSender
   readonly #poll: Arena = arena(4096)
   readonly #key = createKey()
+  readonly #peerOf = (port: number): number | undefined => this.#ports.peerOf(port)
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -97,6 +113,7 @@ class KernelDatapath implements EbpfDatapath {
     this.#flows = new FlowStore(maps, monotonicMs)
     this.#ports = new PortTable({ links, name, programs, ports: maps.byName.ports })
     for (const port of left.ports) this.#ports.adopt(port)
+    for (const [port, peer] of this.#flows.peers()) this.#ports.learn(port, peer)
     this.#reader = new UpcallReader(upcalls.fd)
     this.#sender = new PacketSender(execute.index)
     this.wakeFd = check('eventfd', eventfd(eventFlags))
@@ -120,12 +137,19 @@ class KernelDatapath implements EbpfDatapath {
   }
 
   install(match: FlowMatch, actions: readonly Action[]): FlowId {
-    const id = this.#flows.install(match, actions, (port) => this.#ports.isStraight(port))
-    // Ports whose peer has moved since some flows were written: those are written again.
+    const id = this.#flows.install(match, actions, this.#peerOf)
     for (const port of this.#ports.takeMoved())
-      for (const flow of this.#flows.outputsTo(port))
-        this.#flows.rewrite(flow, (output) => this.#ports.isStraight(output))
+      for (const flow of this.#flows.outputsTo(port)) this.#rewrite(flow)
     return id
+  }
+
+  /** For a flow whose port's peer has moved since. It works as it is, only not as fast. */
+  #rewrite(flow: FlowId): void {
+    try {
+      this.#flows.rewrite(flow, this.#peerOf)
+    } catch (error) {
+      if (!(error instanceof DatapathError) || error.code !== 'ENOSPC') throw error
+    }
   }
 
   remove(id: FlowId): void {
@@ -159,6 +183,7 @@ class KernelDatapath implements EbpfDatapath {
       if (raw === 'none') break
       if (raw === 'noise' || !extractKey(raw.packet, raw.inPort, this.#key)) continue
       const { packet, reason, offload } = raw
+      this.#ports.learn(raw.inPort, readField(this.#key, 'ethSrc'))
       count++
       handle({ reason, packet, key: this.#key, keyComplete: true, offload })
     }
@@ -189,8 +214,7 @@ class KernelDatapath implements EbpfDatapath {
   close(): void {
     const { maps, links, programs, upcalls, execute } = this.#parts
     this.#sender.close()
-    for (const fd of [upcalls.fd, execute.fd, this.wakeFd, programs.port, programs.execute])
-      close(fd)
+    for (const fd of [upcalls.fd, execute.fd, programs.port, programs.execute]) close(fd)
     closeMaps(maps)
     links.close()
   }

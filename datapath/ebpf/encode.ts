@@ -10,6 +10,12 @@ import { chainMax, entry, outputsMax, slot, slotPayload } from './layout.ts'
 /** Slots that a chain of entries holds: one in each entry but the last is for the way on. */
 export const slotsMax = (chainMax - 1) * (entry.slotCount - 1) + entry.slotCount
 
+/**
+ * The MAC address of a port's peer when the peer is in another network namespace: packets for it
+ * can go there directly. Undefined when it is not, or when the address is not known.
+ */
+export type PeerOf = (port: number) => number | undefined
+
 /** The slots of one action list; made once and filled anew. */
 export class SlotList {
   readonly bytes = new Uint8Array(slotsMax * entry.slotSize)
@@ -20,11 +26,8 @@ export class SlotList {
     return this.#count
   }
 
-  /**
-   * `straight` says of a port whether packets can go into its peer's network namespace directly.
-   * @throws DatapathError `E2BIG`
-   */
-  encode(actions: readonly Action[], straight: (port: number) => boolean): void {
+  /** @throws DatapathError `E2BIG` */
+  encode(actions: readonly Action[], peerOf: PeerOf): void {
     this.#count = 0
     this.bytes.fill(0)
     const ordered = order(actions)
@@ -33,10 +36,15 @@ export class SlotList {
       if (action.kind !== 'output') this.#encodeOne(action)
       else if (action !== final) this.#output(action.port)
       else {
-        const at = this.#add(straight(action.port) ? slot.lastPeer : slot.last)
-        this.#view.setUint32(at, action.port, true)
+        this.#last(action.port, peerOf(action.port))
       }
     }
+  }
+
+  #last(port: number, peer: number | undefined): void {
+    const at = this.#add(peer === undefined ? slot.last : slot.lastPeer)
+    this.#view.setUint32(at, port, true)
+    if (peer !== undefined) writeU48(this.bytes, at + 4, peer)
   }
 
   /** Joins the last slot when that has outputs and room for one more. */
@@ -125,6 +133,13 @@ function order(actions: readonly Action[]): readonly Action[] {
 
 function isSink({ kind }: Action): boolean {
   return kind === 'output' || kind === 'userspace'
+}
+
+/** The port and its peer's address in a slot that has both. */
+export function decodePeer(bytes: Uint8Array): readonly [number, number] | undefined {
+  if (bytes[0] !== slot.lastPeer) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return [view.getUint32(slotPayload, true), readU48(bytes, slotPayload + 4)]
 }
 
 /** The actions of some slots; undefined when one of them is of no kind that is known here. */

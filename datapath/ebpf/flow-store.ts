@@ -2,7 +2,7 @@
 import type { Action } from '../../packet/action.ts'
 import { type FlowKey, keyWords, maskKey } from '../../packet/flow-key.ts'
 import type { FlowId, FlowMatch, FlowStats, InstalledFlow } from '../datapath.ts'
-import { decodeSlots, SlotList } from './encode.ts'
+import { decodePeer, decodeSlots, type PeerOf, SlotList } from './encode.ts'
 import { EntryPool } from './entry-pool.ts'
 import {
   chainMax,
@@ -72,13 +72,21 @@ export class FlowStore {
     })
   }
 
+  /** What flows know of the peers of ports: pairs of port and MAC address. */
+  *peers(): Iterable<readonly [number, number]> {
+    const { bytes } = this.#maps.entries
+    for (const { entries } of this.#flows.values())
+      for (const index of entries)
+        for (let position = 0; position < entry.slotCount; position++) {
+          const at = index * entry.size + entry.slots + position * entry.slotSize
+          const peer = decodePeer(bytes.subarray(at, at + entry.slotSize))
+          if (peer !== undefined) yield peer
+        }
+  }
+
   /** @throws DatapathError `ENOSPC`, `E2BIG` */
-  install(
-    { key, mask }: FlowMatch,
-    actions: readonly Action[],
-    straight: (port: number) => boolean,
-  ): FlowId {
-    this.#slots.encode(actions, straight)
+  install({ key, mask }: FlowMatch, actions: readonly Action[], peerOf: PeerOf): FlowId {
+    this.#slots.encode(actions, peerOf)
     const chain = this.#pool.take(chainLength(this.#slots.count))
     const words = new Uint32Array(keyWords + 1)
     let maskId: number
@@ -103,11 +111,11 @@ export class FlowStore {
   }
 
   /** Writes a flow's actions again, for what has changed about its ports. */
-  rewrite(id: FlowId, straight: (port: number) => boolean): void {
+  rewrite(id: FlowId, peerOf: PeerOf): void {
     const flow = this.#flows.get(id)
     const actions = this.actions(id)
     if (flow === undefined || actions === undefined) return
-    this.#slots.encode(actions, straight)
+    this.#slots.encode(actions, peerOf)
     const chain = this.#pool.take(chainLength(this.#slots.count))
     this.#writeChain(chain)
     this.#switch(id, flow, chain)
@@ -116,7 +124,7 @@ export class FlowStore {
   /** Makes the reserved entries carry out actions. @throws DatapathError `E2BIG` */
   prepareExecute(actions: readonly Action[]): void {
     const outputs = actions.filter(({ kind }) => kind !== 'userspace')
-    this.#slots.encode(outputs, () => false)
+    this.#slots.encode(outputs, () => undefined)
     const count = chainLength(this.#slots.count)
     this.#writeChain(executeChain.slice(0, count))
   }

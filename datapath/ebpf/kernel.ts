@@ -26,6 +26,7 @@ export const helper = {
   setTunnelKey: 21,
   redirect: 23,
   loadBytes: 26,
+  changeType: 32,
   pullData: 39,
   changeHead: 43,
   redirectPeer: 155,
@@ -34,6 +35,9 @@ export const helper = {
 
 /** Results of a tc program, linux/pkt_cls.h: TC_ACT_SHOT drops. */
 export const shot = 2
+
+/** PACKET_HOST, linux/if_packet.h */
+export const packetHost = 0
 
 /** EtherTypes as they look when loaded from the wire without a swap. */
 export const wireVlan = 0x0081

@@ -68,7 +68,10 @@ export const slot = {
   outputs: 1,
   /** One interface, gets the packet itself; nothing comes after. */
   last: 2,
-  /** As `last`, straight into the network namespace of the interface's peer. */
+  /**
+   * As `last`, but straight into the network namespace of the interface's peer when the packet is
+   * for the peer's MAC address, which stands behind the interface.
+   */
   lastPeer: 3,
   setEth: 4,
   setTtl: 5,

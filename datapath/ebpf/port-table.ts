@@ -1,22 +1,31 @@
 /** The vports: interfaces that run the port program. A vport's number is the interface's index. */
+import createDebug from 'debug'
+import { isGroupMac } from '../../packet/address.ts'
 import { DatapathError, type Vport } from '../datapath.ts'
 import { NetlinkError, type NetlinkSocket } from '../netlink.ts'
 import { isPeerElsewhere, raiseLink, silenceIpv6 } from '../rtnetlink.ts'
 import { errnoName, interfaceIndex, interfaceName } from '../syscall.ts'
-import { removeFilter } from '../tc.ts'
+import { findFilter, removeFilter } from '../tc.ts'
 import type { LeftPort } from './adopt.ts'
 import type { BpfMap } from './bpf.ts'
 import { attachPort, type Programs } from './load.ts'
 
+const debug = createDebug('midonet:datapath')
+
 interface Port {
   readonly vport: Vport
-  /** Whether packets can go into the peer's network namespace directly, as found at `askedAt`. */
-  straight: boolean
+  /** Whether the peer is in another network namespace, as found at `askedAt`. */
+  isPeerElsewhere: boolean
   askedAt: number
+  /** The peer's MAC address, as heard from it at `learnedAt`. */
+  peer: number | undefined
+  learnedAt: number
 }
 
 /** The kernel is asked again where a port's peer is, when that matters, but not all the time. */
 const askAgainMs = 100
+/** A port whose packets come from ever new addresses must not keep the agent busy with it. */
+const learnAgainMs = 10_000
 
 export class PortTable {
   readonly #links: NetlinkSocket
@@ -45,8 +54,9 @@ export class PortTable {
     if (index < 0)
       throw new DatapathError(errnoName(-index), `no interface ${interfaceName}: create it first`)
     const known = this.#ports.get(index)
-    if (known !== undefined && known.vport.name === interfaceName) return known.vport
     try {
+      // A port that someone has taken our program from is taken in anew.
+      if (known?.vport.name === interfaceName && this.#isAttached(index)) return known.vport
       return this.#take(index, interfaceName)
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error
@@ -56,8 +66,17 @@ export class PortTable {
 
   /** Takes over a port of an agent before; one that runs the same program is left alone. */
   adopt({ index, name, isOurs, programTag }: LeftPort): void {
-    if (isOurs && programTag === this.#programs.portTag) this.#remember(index, name)
-    else this.#take(index, name)
+    if (isOurs && programTag === this.#programs.portTag) {
+      this.#remember(index, name)
+      return
+    }
+    try {
+      this.#take(index, name)
+    } catch (error) {
+      // An interface can go at any time; one that stays and refuses will refuse `add` too.
+      if (!(error instanceof NetlinkError || error instanceof DatapathError)) throw error
+      debug('port %s is not taken over: %s', name, error.message)
+    }
   }
 
   remove(number: number): void {
@@ -75,19 +94,32 @@ export class PortTable {
     return [...this.#ports.values()].map(({ vport }) => vport)
   }
 
-  isStraight(number: number): boolean {
+  /** The address of a port's peer if packets can go there directly. */
+  peerOf(number: number): number | undefined {
     const port = this.#ports.get(number)
-    if (port === undefined) return false
+    if (port === undefined) return undefined
     const now = performance.now()
-    if (now - port.askedAt < askAgainMs) return port.straight
-    const straight = this.#ask(number)
-    if (straight !== port.straight) this.#moved.add(number)
-    port.straight = straight
-    port.askedAt = now
-    return straight
+    if (now - port.askedAt >= askAgainMs) {
+      const isElsewhere = this.#ask(number)
+      if (isElsewhere !== port.isPeerElsewhere) this.#moved.add(number)
+      port.isPeerElsewhere = isElsewhere
+      port.askedAt = now
+    }
+    return port.isPeerElsewhere ? port.peer : undefined
   }
 
-  /** Ports that `isStraight` has found changed since the last call. */
+  /** Takes the source of a packet from a port for its peer's address: that is what it mostly is. */
+  learn(number: number, mac: number): void {
+    const port = this.#ports.get(number)
+    if (port === undefined || port.peer === mac || isGroupMac(mac)) return
+    const now = performance.now()
+    if (port.peer !== undefined && now - port.learnedAt < learnAgainMs) return
+    port.peer = mac
+    port.learnedAt = now
+    this.#moved.add(number)
+  }
+
+  /** Ports about whose peer something new was found since the last call. */
   takeMoved(): ReadonlySet<number> {
     const moved = this.#moved
     if (moved.size > 0) this.#moved = new Set()
@@ -112,9 +144,18 @@ export class PortTable {
     this.#limits.valueView.setBigUint64(0, 0n, true)
     this.#limits.update()
     const vport = { number: index, name }
-    const straight = this.#ask(index)
-    this.#ports.set(index, { vport, straight, askedAt: performance.now() })
+    this.#ports.set(index, {
+      vport,
+      isPeerElsewhere: this.#ask(index),
+      askedAt: performance.now(),
+      peer: undefined,
+      learnedAt: 0,
+    })
     return vport
+  }
+
+  #isAttached(index: number): boolean {
+    return findFilter(this.#links, index, 'ingress')?.name === this.#name
   }
 
   #ask(index: number): boolean {

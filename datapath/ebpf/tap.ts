@@ -53,11 +53,7 @@ export interface Tap {
 /** @throws DatapathError */
 export function openTap(links: NetlinkSocket, name: string): Tap {
   const fd = open('/dev/net/tun', openFlags)
-  if (fd < 0)
-    throw new DatapathError(
-      errnoName(-fd),
-      `/dev/net/tun: ${errnoName(-fd)}: load the tun module, or give the container that device`,
-    )
+  if (fd < 0) throw tunRefusal(fd)
   try {
     const request = scratch()
     request.bytes.fill(0, 0, 40)
@@ -77,12 +73,24 @@ export function openTap(links: NetlinkSocket, name: string): Tap {
   }
 }
 
+function tunRefusal(result: number): DatapathError {
+  const code = errnoName(-result)
+  const advice =
+    code === 'EACCES' || code === 'EPERM'
+      ? 'run as root with CAP_BPF and CAP_NET_ADMIN'
+      : 'load the tun module, or give the container that device'
+  return new DatapathError(code, `/dev/net/tun: ${code}: ${advice}`)
+}
+
 function refusal(name: string, result: number): DatapathError {
   const code = errnoName(-result)
   if (code === 'EBUSY')
     return new DatapathError(code, `${name} is in use: another agent runs here; stop it first`)
   if (code === 'EPERM')
-    return new DatapathError(code, `creating ${name}: EPERM: run as root with CAP_NET_ADMIN`)
+    return new DatapathError(
+      code,
+      `creating ${name}: EPERM: run as root with CAP_BPF and CAP_NET_ADMIN`,
+    )
   return new DatapathError(code, `creating ${name}: ${code}`)
 }
 

@@ -1,21 +1,21 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { DatapathError } from '../../datapath/datapath.ts'
-import { decodeSlots, SlotList, slotsMax } from '../../datapath/ebpf/encode.ts'
+import { decodePeer, decodeSlots, SlotList, slotsMax } from '../../datapath/ebpf/encode.ts'
 import { slot } from '../../datapath/ebpf/layout.ts'
 import type { Action } from '../../packet/action.ts'
 import { formatActions, parseActions } from '../../packet/text.ts'
 import { anyAction } from '../packet/arbitrary.ts'
 
-function encode(actions: readonly Action[], straight = false): Uint8Array {
+function encode(actions: readonly Action[], peer?: number): Uint8Array {
   const list = new SlotList()
-  list.encode(actions, () => straight)
+  list.encode(actions, () => peer)
   return list.bytes.slice(0, list.count * 32)
 }
 
 /** The slots' kinds in order. */
-function kinds(text: string, straight = false): number[] {
-  const bytes = encode(parseActions(text), straight)
+function kinds(text: string, peer?: number): number[] {
+  const bytes = encode(parseActions(text), peer)
   return Array.from({ length: bytes.length / 32 }, (_, index) => bytes[index * 32] ?? -1)
 }
 
@@ -35,8 +35,10 @@ test('what is encoded decodes to the same, up to the last output', (t) => {
 
 test('the last output takes the packet itself, straight to its peer where that can be', (t) => {
   t.deepEqual(kinds('set(ipv4(ttl=1)),5'), [slot.setTtl, slot.last])
-  t.deepEqual(kinds('5', true), [slot.lastPeer])
-  t.deepEqual(kinds('4,5', true), [slot.outputs, slot.lastPeer])
+  t.deepEqual(kinds('5', 0x02_0000_0000_0a), [slot.lastPeer])
+  t.deepEqual(decodePeer(encode(parseActions('5'), 0x02_0000_0000_0a)), [5, 0x02_0000_0000_0a])
+  t.is(decodePeer(encode(parseActions('5'))), undefined)
+  t.deepEqual(kinds('4,5', 0x02_0000_0000_0a), [slot.outputs, slot.lastPeer])
   t.deepEqual(kinds('drop'), [])
   t.deepEqual(kinds('set(ipv4(ttl=1))'), [])
 })

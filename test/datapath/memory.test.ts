@@ -2,7 +2,8 @@ import test from 'ava'
 import { DatapathError } from '../../datapath/datapath.ts'
 import { MemoryDatapath } from '../../datapath/memory.ts'
 import { captures, fromHex } from '../packet/captures.ts'
-import { exact, testDatapath, type World } from './suite.ts'
+import { exact, type World } from './net.ts'
+import { testDatapath } from './suite.ts'
 
 const hello = fromHex(captures.udpHello)
 

@@ -2,37 +2,11 @@
  * What every datapath must do. An implementation takes part by a `World`: the datapath, interfaces
  * to it, and a way to put frames in and see those that come out.
  */
-import type { ExecutionContext, TestFn } from 'ava'
-import {
-  type Datapath,
-  DatapathError,
-  type FlowMatch,
-  type Upcall,
-} from '../../datapath/datapath.ts'
-import type { Action } from '../../packet/action.ts'
-import { applyActions } from '../../packet/apply.ts'
-import { extractKey } from '../../packet/extract.ts'
-import { createKey, type FieldName, type FlowKey, fields } from '../../packet/flow-key.ts'
-import { parseActions } from '../../packet/text.ts'
+import type { TestFn } from 'ava'
+import { DatapathError } from '../../datapath/datapath.ts'
 import { captures, fromHex, hexOf } from '../packet/captures.ts'
-
-/** A frame that came out of an interface. */
-export interface Delivered {
-  readonly name: string
-  readonly frame: Uint8Array
-}
-
-export interface World {
-  readonly datapath: Datapath
-  /** At least three; not yet vports. */
-  readonly interfaces: readonly string[]
-  /** As if the interface received a frame. */
-  send(name: string, frame: Uint8Array): void
-  /** Frames that came out since the last call; in order for each interface. */
-  take(): readonly Delivered[]
-  /** The datapath as an agent finds it that starts after this one died. */
-  reopen(): World
-}
+import { change, exact, keyOf, Net, some, type World } from './net.ts'
+import { testActions } from './suite-actions.ts'
 
 const [a, b, c] = [0, 1, 2]
 const hello = fromHex(captures.udpHello)
@@ -40,15 +14,18 @@ const syn = fromHex(captures.tcpSyn)
 
 /** Declares the tests. Each gets the world as `open` makes or restores it: no ports, no flows. */
 export function testDatapath(test: TestFn, open: () => World): void {
-  testFlows(test, open)
+  testMatching(test, open)
+  testReplacing(test, open)
+  testMany(test, open)
   testActions(test, open)
   testUpcalls(test, open)
+  testHandling(test, open)
   testPorts(test, open)
   testLimits(test, open)
   testAdoption(test, open)
 }
 
-function testFlows(test: TestFn, open: () => World): void {
+function testMatching(test: TestFn, open: () => World): void {
   test.serial('a packet no flow matches is handed over; executed, it goes on', (t) => {
     const net = new Net(open())
     net.send(a, hello)
@@ -106,7 +83,9 @@ function testFlows(test: TestFn, open: () => World): void {
     t.is(net.take().length, 0)
     t.is(net.receive().length, 1)
   })
+}
 
+function testReplacing(test: TestFn, open: () => World): void {
   test.serial('flows of several masks stand side by side', (t) => {
     const net = new Net(open())
     net.install(exact(hello, net.port(a)), net.to(b))
@@ -161,7 +140,9 @@ function testFlows(test: TestFn, open: () => World): void {
     t.deepEqual(net.stats(second), [1, syn.length])
     t.is(datapath.counters().flows, 1)
   })
+}
 
+function testMany(test: TestFn, open: () => World): void {
   test.serial('many flows come and go, and each is the one that was asked for', (t) => {
     const net = new Net(open())
     const { datapath } = net.world
@@ -203,99 +184,6 @@ function testFlows(test: TestFn, open: () => World): void {
     t.deepEqual(flow?.actions, actions)
     t.deepEqual(flow?.stats, { packets: 0, bytes: 0, idleMs: Number.POSITIVE_INFINITY })
   })
-}
-
-/** Frames and what is done to them; `$a` to `$c` are the vports. */
-const cases: readonly (readonly [keyof typeof captures, string])[] = [
-  ['udpHello', '$b'],
-  ['udpHello', '$b,$c'],
-  ['udpHello', '$c,set(ipv4(ttl=9)),$b'],
-  ['udpHello', 'set(eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)),set(ipv4(ttl=63)),$b'],
-  ['udpHello', 'set(ipv4(src=1.2.3.4,dst=9.8.7.6,ttl=200,tos=0xb8)),set(tp(src=1,dst=65535)),$b'],
-  ['udpUnchecked', 'set(ipv4(src=1.2.3.4)),set(tp(dst=1)),$b'],
-  ['tcpSyn', 'set(ipv4(src=1.2.3.4,dst=9.8.7.6)),set(tp(src=1,dst=2)),$b'],
-  ['echoRequest', 'set(ipv4(dst=9.8.7.6,ttl=1)),set(tp(src=1,dst=2)),$b'],
-  ['fragmentLater', 'set(ipv4(src=1.2.3.4)),set(tp(src=1,dst=2)),$b'],
-  ['udpHelloV6', 'set(ipv4(src=1.2.3.4,ttl=1)),set(tp(src=1)),$b'],
-  ['udpHello', 'push_vlan(vid=5,pcp=3),$b'],
-  ['udpHello', 'push_vlan(vid=5,pcp=3),set(ipv4(ttl=9)),$b,pop_vlan,$c'],
-  ['udpHello', 'push_vlan(vid=5,pcp=3),push_vlan(vid=6,pcp=0),set(ipv4(ttl=9)),$b,pop_vlan,$c'],
-  ['udpHello', 'pop_vlan,$b'],
-  [
-    'arpRequest',
-    'set(eth(src=02:00:00:00:00:0b,dst=02:00:00:00:00:0a)),set(arp(sip=10.9.0.2,tip=10.9.0.1,op=2,sha=02:00:00:00:00:0b,tha=02:00:00:00:00:0a)),$a',
-  ],
-  ['arpRequest', 'set(ipv4(src=1.1.1.1)),$b'],
-]
-
-function testActions(test: TestFn, open: () => World): void {
-  for (const [name, text] of cases)
-    test.serial(`${name} through ${text}`, (t) => {
-      const net = new Net(open())
-      checkActions(t, net, fromHex(captures[name]), text)
-    })
-
-  test.serial('a tagged frame is matched, changed, untagged and sent on tagged', (t) => {
-    const net = new Net(open())
-    const tagged = change(hello, 'push_vlan(vid=5,pcp=3)')
-    checkActions(t, net, tagged, '$b')
-    checkActions(t, net, tagged, 'set(ipv4(ttl=9,src=1.2.3.4)),set(tp(dst=7)),$b,pop_vlan,$c')
-    checkActions(t, net, change(tagged, 'push_vlan(vid=6,pcp=0)'), 'pop_vlan,set(ipv4(ttl=1)),$b')
-  })
-
-  test.serial('IPv4 options do not hide what is behind them', (t) => {
-    const net = new Net(open())
-    checkActions(t, net, withOptions(hello), 'set(ipv4(src=1.2.3.4,ttl=3)),set(tp(src=5)),$b')
-    checkActions(t, net, withOptions(syn), 'set(ipv4(dst=1.2.3.4,tos=8)),set(tp(dst=5)),$b')
-  })
-
-  test.serial('an empty list drops, without an upcall', (t) => {
-    const net = new Net(open())
-    const id = net.install(exact(hello, net.port(a)), [])
-    net.send(a, hello)
-    t.deepEqual([net.take(), net.receive(), net.stats(id)[0]], [[], [], 1])
-  })
-
-  test.serial('a flood reaches every port, a hundred of them too', (t) => {
-    const net = new Net(open())
-    const ports = Array.from({ length: 100 }, (_, index) => [b, c][index % 2] ?? b)
-    const outputs = ports.map((port): Action => ({ kind: 'output', port: net.port(port) }))
-    net.install(exact(hello, net.port(a)), outputs)
-    net.send(a, hello)
-    const taken = net.take()
-    t.is(taken.filter(([port]) => port === b).length, 50)
-    t.is(taken.filter(([port]) => port === c).length, 50)
-    t.true(taken.every(([, frame]) => frame === captures.udpHello))
-    net.world.datapath.execute(hello, undefined, net.port(a), outputs)
-    t.is(net.take().length, 100)
-  })
-
-  test.serial('a packet to a port that is gone is lost, and nothing else with it', (t) => {
-    const net = new Net(open())
-    net.install(exact(hello, net.port(a)), [
-      { kind: 'output', port: 999_999 },
-      ...net.to(b),
-      { kind: 'output', port: 999_998 },
-    ])
-    net.send(a, hello)
-    t.deepEqual(net.take(), [[b, captures.udpHello]])
-  })
-}
-
-/** Compares a flow, and an execution, with the reference interpreter. */
-function checkActions(t: ExecutionContext, net: Net, frame: Uint8Array, text: string): void {
-  const actions = net.actions(text)
-  const expected = applyActions(frame, actions)
-    .map(({ port, frame: sent }) => [net.indexOf(port), hexOf(sent)] as const)
-    .toSorted()
-  const id = net.install(exact(frame, net.port(a)), actions)
-  net.send(a, frame)
-  t.deepEqual(net.take().toSorted(), expected, `flow: ${text}`)
-  t.deepEqual(net.receive(), [])
-  t.deepEqual(net.stats(id)[0], 1)
-  net.world.datapath.execute(frame, undefined, net.port(a), actions)
-  t.deepEqual(net.take().toSorted(), expected, `execute: ${text}`)
-  net.world.datapath.remove(id)
 }
 
 function testUpcalls(test: TestFn, open: () => World): void {
@@ -346,7 +234,9 @@ function testUpcalls(test: TestFn, open: () => World): void {
     t.is(net.world.datapath.receive(2, handle), 0)
     t.is(seen, 5)
   })
+}
 
+function testHandling(test: TestFn, open: () => World): void {
   test.serial('misses and upcalls are counted, and waiting ends when one is there', (t) => {
     const net = new Net(open())
     const before = net.world.datapath.counters()
@@ -487,101 +377,4 @@ function testAdoption(test: TestFn, open: () => World): void {
     for (const flow of [...datapath.flows()]) datapath.remove(flow.id)
     t.deepEqual([datapath.counters().flows, datapath.counters().masks], [0, 0])
   })
-}
-
-/** A world with its first three interfaces as ports, which are known by index 0 to 2. */
-class Net {
-  readonly world: World
-  readonly #ports: readonly number[]
-
-  constructor(world: World) {
-    this.world = world
-    const { datapath, interfaces } = world
-    this.#ports = interfaces.slice(0, 3).map((name) => datapath.addPort(name).number)
-    world.take()
-  }
-
-  port(index: number): number {
-    return this.#ports[index] ?? 0
-  }
-
-  indexOf(port: number): number {
-    return this.#ports.indexOf(port)
-  }
-
-  to(index: number): readonly Action[] {
-    return [{ kind: 'output', port: this.port(index) }]
-  }
-
-  actions(text: string): readonly Action[] {
-    return parseActions(text.replaceAll(/\$([abc])/g, (_, name: string) => this.#number(name)))
-  }
-
-  #number(name: string): string {
-    return String(this.port('abc'.indexOf(name)))
-  }
-
-  install(match: FlowMatch, actions: readonly Action[]): number {
-    return this.world.datapath.install(match, actions)
-  }
-
-  stats(id: number): readonly [number, number] {
-    const stats = this.world.datapath.stats(id)
-    return [stats?.packets ?? -1, stats?.bytes ?? -1]
-  }
-
-  send(index: number, frame: Uint8Array): void {
-    this.world.send(this.world.interfaces[index] ?? '', frame)
-  }
-
-  take(): readonly (readonly [number, string])[] {
-    const { interfaces } = this.world
-    return this.world.take().map(({ name, frame }) => [interfaces.indexOf(name), hexOf(frame)])
-  }
-
-  /** Copies of all waiting upcalls. */
-  receive(): readonly { reason: Upcall['reason']; packet: string; key: FlowKey }[] {
-    const upcalls: { reason: Upcall['reason']; packet: string; key: FlowKey }[] = []
-    this.world.datapath.receive(100_000, ({ reason, packet, key }) => {
-      upcalls.push({ reason, packet: hexOf(packet), key: key.slice() })
-    })
-    return upcalls
-  }
-}
-
-export function keyOf(frame: Uint8Array, inPort: number): FlowKey {
-  const key = createKey()
-  extractKey(frame, inPort, key)
-  return key
-}
-
-/** Matches this frame's whole key. */
-export function exact(frame: Uint8Array, inPort: number): FlowMatch {
-  return { key: keyOf(frame, inPort), mask: createKey().fill(0xffff_ffff) }
-}
-
-/** Matches some fields of this frame. */
-function some(frame: Uint8Array, inPort: number, names: readonly FieldName[]): FlowMatch {
-  const mask = createKey()
-  for (const name of names) {
-    const { word, shift, bits } = fields[name]
-    const low = bits >= 32 ? 0xffff_ffff : ((1 << bits) - 1) << shift
-    if (bits === 48) mask[word] = 0xffff
-    const at = bits === 48 ? word + 1 : word
-    mask[at] = (mask[at] ?? 0) | low
-  }
-  return { key: keyOf(frame, inPort), mask }
-}
-
-function change(frame: Uint8Array, text: string): Uint8Array {
-  return applyActions(frame, parseActions(`${text},1`))[0]?.frame ?? frame
-}
-
-/** The same packet with eight bytes of options, all no-operations. */
-function withOptions(frame: Uint8Array): Uint8Array {
-  const options = new Uint8Array(8).fill(1)
-  const longer = Uint8Array.from([...frame.subarray(0, 34), ...options, ...frame.subarray(34)])
-  longer[14] = 0x47
-  longer[17] = (longer[17] ?? 0) + 8
-  return longer
 }

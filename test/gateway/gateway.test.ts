@@ -189,3 +189,29 @@ test('after close whoever waits is told', async (t) => {
   )
   await t.throwsAsync(gateway.settled(revision + 1), { code: 'STOPPED' })
 })
+
+test('connections to UDP ports that lead elsewhere are forgotten, once the rules stand', async (t) => {
+  const host = new FakeHost()
+  const store = await openTopology((draft) => {
+    putNetwork(draft, 'red', 'r1', '10.1.0.0/24')
+    putEndpoint(draft, 'e1', 'red', '10.1.0.2/24', [publish('udp 53 53'), publish('tcp 80 80')])
+  })
+  const forgotten: string[] = []
+  const connections = {
+    forget(protocol: number, ports: ReadonlySet<number>) {
+      forgotten.push(`${protocol}: ${[...ports].join(' ')} ${host.table.includes('10.1.0.3:53')}`)
+      return 0
+    },
+  }
+  const { links, run, settings } = host
+  const gateway = startGateway({ store, links, hostId, run, settings, connections })
+  t.teardown(() => gateway.close())
+  await gateway.settled(store.revision)
+  // What an agent before this one published is not known.
+  t.deepEqual(forgotten, [])
+  await commit(store, gateway, (draft) => draft.delete('endpoint', 'e1'))
+  await commit(store, gateway, (draft) =>
+    putEndpoint(draft, 'e2', 'red', '10.1.0.3/24', [publish('udp 53 53'), publish('tcp 80 80')]),
+  )
+  t.deepEqual(forgotten, ['17: 53 false', '17: 53 true'])
+})

@@ -2,8 +2,6 @@ import { randomInt } from 'node:crypto'
 import test from 'ava'
 import fc from 'fast-check'
 import { DatapathError, type FlowId } from '../../datapath/datapath.ts'
-import { Assembler } from '../../datapath/ebpf/assembler.ts'
-import { loadProgram } from '../../datapath/ebpf/bpf.ts'
 import { type EbpfDatapath, openEbpfDatapath } from '../../datapath/ebpf/ebpf-datapath.ts'
 import { flowsMax, table, upcallBurst } from '../../datapath/ebpf/layout.ts'
 import { adoptMaps, closeMaps } from '../../datapath/ebpf/maps.ts'
@@ -16,7 +14,8 @@ import { applyActions } from '../../packet/apply.ts'
 import { finishSum, sumPseudo } from '../../packet/checksum.ts'
 import { createKey } from '../../packet/flow-key.ts'
 import { formatActions, parseActions } from '../../packet/text.ts'
-import { exact, keyOf, testDatapath, type World } from '../datapath/suite.ts'
+import { exact, keyOf, type World } from '../datapath/net.ts'
+import { testDatapath } from '../datapath/suite.ts'
 import { anyAction, anySoundFrame, mutated } from '../packet/arbitrary.ts'
 import { captures, fromHex, hexOf } from '../packet/captures.ts'
 import { enterFreshNetwork, type TapFrame, TapPort } from './tap-port.ts'
@@ -367,18 +366,5 @@ test.serial('what a program of another make has left is not misread', (t) => {
     current.receive(10, () => {}),
     1,
     'its ports hand packets to the new agent',
-  )
-})
-
-test('a program that the kernel refuses is reported in the words of the verifier', (t) => {
-  const assembler = new Assembler()
-  // Reads a register that nothing was written to.
-  assembler.mov(0, { r: 3 }).exit()
-  const error = t.throws(() => loadProgram('broken', assembler.finish(), {}), {
-    instanceOf: DatapathError,
-  })
-  t.regex(
-    error?.message ?? '',
-    /loading program broken: EACCES.*verifier says:\s(.|\n)*R3 !read_ok/,
   )
 })

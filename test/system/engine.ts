@@ -11,6 +11,7 @@
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -99,6 +100,8 @@ export class Engine {
 
   /** A machine with neither Docker nor agent running. */
   static async open(): Promise<Engine> {
+    if (process.getuid?.() !== 0)
+      throw new EngineError('system tests make namespaces; run them as root: sudo npm test')
     const dir = mkdtempSync(join(tmpdir(), 'midonet-test-'))
     const options = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
     const first = spawn('unshare', [...options, 'bash', '-c', setUp, 'machine', dir], {
@@ -271,7 +274,7 @@ export class Engine {
     }
     // The kernel tears namespaces down a moment after their last process.
     rmSync(this.#dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
-    removeCgroups(this.#name())
+    for (let tries = 0; tries < 20 && !removeCgroups(this.#name()); tries++) await sleep(100)
   }
 
   /** The ends of the daemons' logs; `node` is the agent's. */
@@ -337,18 +340,19 @@ function tailOf(file: string): string {
   return stdout ?? ''
 }
 
-/** Containers that were killed leave their control groups behind, empty. */
-function removeCgroups(name: string): void {
-  for (const root of ['/sys/fs/cgroup', ...foldersIn('/sys/fs/cgroup')])
-    removeFolders(`${root}/${name}`)
+/** Containers that were killed leave their control groups behind; false while a task is ending. */
+function removeCgroups(name: string): boolean {
+  const roots = ['/sys/fs/cgroup', ...foldersIn('/sys/fs/cgroup')]
+  return roots.map((root) => removeFolders(`${root}/${name}`)).every((removed) => removed)
 }
 
-function removeFolders(folder: string): void {
+function removeFolders(folder: string): boolean {
   for (const child of foldersIn(folder)) removeFolders(child)
   try {
     rmdirSync(folder)
+    return true
   } catch {
-    // Not there in this hierarchy, or a task is about to end: an empty group costs nothing.
+    return !existsSync(folder)
   }
 }
 
