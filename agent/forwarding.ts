@@ -37,6 +37,7 @@ export class ForwardingError extends Error {
 
 /** What the worker needs to know of the topology. */
 const kindsForwarded: ReadonlySet<Kind> = new Set([
+  'host',
   'bridge',
   'router',
   'port',
@@ -44,7 +45,6 @@ const kindsForwarded: ReadonlySet<Kind> = new Set([
   'binding',
   'chain',
   'rule',
-  'portGroup',
   'addressGroup',
 ])
 

@@ -3,13 +3,15 @@
  * today's topology reads no bit that the flow leaves open and does the same; others are removed.
  *
  * What the agent before had learned is read off its flows: a flow from a MAC address tells its
- * port, a rewrite toward a next hop tells the next hop's MAC address.
+ * port, a rewrite toward a next hop tells the next hop's MAC address, a rewrite of a source or
+ * destination tells what NAT had given to the connection.
  */
 import type { Datapath, InstalledFlow } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import { type FlowKey, keyWords } from '../packet/flow-key.ts'
 import type { FlowInstaller } from './flow-installer.ts'
 import { type Learning, limits as learningLimits } from './learning.ts'
+import type { Preferred } from './passage.ts'
 import { simulate } from './simulate.ts'
 import { type Missing, type OutcomeKind, type Simulation, word } from './simulation.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
@@ -29,6 +31,7 @@ export function adoptFlows(world: AdoptionWorld): { kept: number; removed: numbe
   // The flow used last comes last: of two places of one MAC address it has the right one.
   const installed = [...world.datapath.flows()].sort(byIdleness)
   for (const flow of installed) inheritMacs(world, flow)
+  for (const flow of installed) inheritState(world, flow)
   let kept = 0
   for (const flow of installed) {
     if (kept < world.flows.limit && judge(world, flow)) kept++
@@ -50,17 +53,40 @@ function inheritMacs(world: AdoptionWorld, flow: InstalledFlow): void {
   learning.commit(sim, nowMs - flow.stats.idleMs)
 }
 
+/** Connections and translations whose way there a flow shows; ways back are found by them. */
+function inheritState(world: AdoptionWorld, flow: InstalledFlow): void {
+  const { topology, sim, nowMs } = world
+  sim.passage.preferred = preferredBy(flow.actions ?? [])
+  if (agrees(world, flow)) topology.state.commit(sim.effects, nowMs)
+  sim.passage.preferred = undefined
+}
+
+function preferredBy(actions: readonly Action[]): Preferred {
+  const preferred: { -readonly [K in keyof Preferred]: Preferred[K] } = {}
+  for (const action of actions) {
+    if (action.kind === 'setIpSrc') preferred.src = action.address
+    if (action.kind === 'setIpDst') preferred.dst = action.address
+    if (action.kind === 'setTpSrc') preferred.srcPort = action.port
+    if (action.kind === 'setTpDst') preferred.dstPort = action.port
+  }
+  return preferred
+}
+
+/** Whether a simulation of today does what a flow does, and reads no more than it matches. */
+function agrees(world: AdoptionWorld, { key, mask, actions }: InstalledFlow): boolean {
+  const { sim } = world
+  if (actions === undefined) return false
+  const outcome = simulateKnowing(world, key, actions)
+  if ((outcome !== 'forward' && outcome !== 'drop') || sim.passage.unkeyed) return false
+  const count = outcome === 'drop' ? 0 : sim.actionCount
+  if (count !== actions.length || !covers(mask, sim.mask)) return false
+  return actions.every((action, at) => equalActions(action, sim.actions[at]))
+}
+
 /** Whether the flow does what it should; if so it is ours from now on. */
 function judge(world: AdoptionWorld, flow: InstalledFlow): boolean {
   const { sim, flows, nowMs } = world
-  const { actions } = flow
-  if (actions === undefined) return false
-  const outcome = simulateKnowing(world, flow.key, actions)
-  if (outcome !== 'forward' && outcome !== 'drop') return false
-  const count = outcome === 'drop' ? 0 : sim.actionCount
-  if (count !== actions.length || !covers(flow.mask, sim.mask)) return false
-  for (const [at, action] of actions.entries())
-    if (!equalActions(action, sim.actions[at])) return false
+  if (!agrees(world, flow)) return false
   const idleMs = Number.isFinite(flow.stats.idleMs) ? flow.stats.idleMs : 0
   flows.take(flow.id, {
     tags: sim.tags.slice(0, sim.tagCount),

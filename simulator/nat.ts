@@ -211,10 +211,15 @@ function searchTarget(
   const own = kind === 'snat' ? ports & 0xffff : ports >>> 16
   const [first, count] = portsOf(zone, kind, target, own)
   const addresses = target.lastAddress - target.firstAddress + 1
-  const isOwn = own >= first && own < first + count
-  const offset = isOwn ? own - first : search.hash % Math.max(1, count)
+  const { preferred } = sim.passage
+  const [likedAddress, likedPort = own] =
+    kind === 'snat' ? [preferred?.src, preferred?.srcPort] : [preferred?.dst, preferred?.dstPort]
+  const isOwn = likedPort >= first && likedPort < first + count
+  const offset = isOwn ? likedPort - first : search.hash % Math.max(1, count)
+  const start = likedAddress === undefined ? search.hash : likedAddress - target.firstAddress
+  if (start < 0 || (likedAddress ?? 0) > target.lastAddress) return undefined
   for (let turn = 0; turn < addresses; turn++) {
-    const address = target.firstAddress + ((search.hash + turn) % addresses)
+    const address = target.firstAddress + ((start + turn) % addresses)
     for (let at = 0; at < count; at++) {
       if (search.left-- <= 0) return undefined
       const port = first + ((offset + at) % count)

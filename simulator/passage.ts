@@ -41,6 +41,14 @@ export interface Frame {
   readonly entered: FlowKey
 }
 
+/** What an agent before this one had made of a packet: kept where the rules allow it. */
+export interface Preferred {
+  readonly src?: number
+  readonly srcPort?: number
+  readonly dst?: number
+  readonly dstPort?: number
+}
+
 /** A packet's connection: `error` when it is that of the packet an ICMP error is about. */
 export type TupleKind = 'none' | 'plain' | 'error'
 
@@ -50,6 +58,8 @@ const echoRequest = 8
 export class Passage {
   /** The packet's bytes, where they are at hand. */
   packet: Uint8Array | undefined
+  /** What NAT should choose; for the caller to set, as the packet. */
+  preferred: Preferred | undefined
   /** A device made the packet. */
   generated = false
   /** More was read than the key says, so no flow can stand for this simulation. */

@@ -214,6 +214,36 @@ test('a packet that is dropped after it was given a port leaves nothing behind',
   t.is(world.forwarder.status().connections, 0)
 })
 
+test('who found no free port goes on as soon as one is free', (t) => {
+  const world = natWorld([host], { first: 2000, last: 2000 })
+  const segment = (from: number, flags: number) => {
+    const key = outbound({ from, port: 1000, to: 0, protocol: 6 })
+    writeField(key, 'tcpFlags', flags)
+    return world.send(`if${from}`, frameOf(key)).length
+  }
+  t.is(segment(0, 0x02), 1)
+  t.is(segment(1, 0x02), 0)
+  t.is(world.forwarder.status().drops['no free port to translate to'], 1)
+  t.is(segment(0, 0x04), 1)
+  world.wait(8_000)
+  t.is(segment(1, 0x02), 1)
+})
+
+test('a false reset does not end a connection whose traffic goes on', (t) => {
+  const world = natWorld([host], { first: 2000, last: 2999 })
+  const segment = (flags: number) => {
+    const key = outbound({ from: 0, port: 2000, to: 0, protocol: 6 })
+    writeField(key, 'tcpFlags', flags)
+    return world.send('if0', frameOf(key)).length
+  }
+  segment(0x02)
+  segment(0x04)
+  world.wait(2_000)
+  segment(0x10)
+  world.wait(20_000)
+  t.is(world.forwarder.status().connections, 1)
+})
+
 test('a table that is full says so, counts it, and goes on when there is room', (t) => {
   const state = new FlowState(1)
   const entry = (n: number) =>

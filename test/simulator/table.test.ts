@@ -5,6 +5,7 @@ import { formatCidr, parseCidr, prefixMask } from '../../packet/address.ts'
 import { type Flow, FlowTable } from '../../simulator/flow-table.ts'
 import { joinMac, MacTable } from '../../simulator/mac-table.ts'
 import { type RouteEntry, type RouteObserver, RouteTable } from '../../simulator/route-table.ts'
+import { type Tuple, TupleTable } from '../../simulator/tuple-table.ts'
 
 function check<T>(t: ExecutionContext, runs: number, property: fc.IProperty<T>): void {
   const given = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) }
@@ -295,6 +296,31 @@ test('a MAC table holds what a map holds', (t) => {
             if (table.find(h, l) !== model.get(joinMac(h, l))) return false
       }
       return table.size === model.size && [...table.values()].length === model.size
+    }),
+  )
+})
+
+test('a tuple table holds what a map holds', (t) => {
+  const small = fc.nat({ max: 3 })
+  const tuple = fc.record({ zone: small, src: small, dst: small, ports: small })
+  const step = fc.record({ tuple, isRemoval: fc.boolean() })
+  check(
+    t,
+    300,
+    fc.property(fc.array(step, { maxLength: 400, size: 'max' }), (steps) => {
+      const table = new TupleTable<Tuple>()
+      const map = new Map<string, Tuple>()
+      const name = ({ zone, src, dst, ports }: Tuple) => [zone, src, dst, ports].join()
+      for (const { tuple: one, isRemoval } of steps) {
+        if (isRemoval && table.delete(one) !== map.delete(name(one))) return false
+        if (isRemoval) continue
+        table.add(one)
+        map.set(name(one), one)
+      }
+      const isSame = [...map.values()].every(
+        (one) => table.find(one.zone, one.src, one.dst, one.ports) === one,
+      )
+      return isSame && table.size === map.size && [...table.values()].length === map.size
     }),
   )
 })
