@@ -12,6 +12,7 @@ const packages = [
   'qemu-system-x86',
   'sockperf',
   'util-linux',
+  'xz-utils',
 ]
 
 /** The tests' packages cannot be installed; the message says how to do it by hand. */
