@@ -1,5 +1,5 @@
 /** The `-o` options of a network and the `--driver-opt` options of an endpoint. */
-import { nameSchema } from '../topology/model.ts'
+import { nameSchema } from '../topology/field-schema.ts'
 import { DriverError } from './error.ts'
 
 export interface NetworkOptions {

@@ -68,25 +68,17 @@ class Table<K extends Kind> {
   }
 }
 
+/** An empty table for each kind. */
+function tablesOf(all: readonly Kind[]): { readonly [K in Kind]: Table<K> } {
+  // One table a kind; the type system cannot see it.
+  return Object.fromEntries(all.map((kind) => [kind, new Table()])) as {
+    readonly [K in Kind]: Table<K>
+  }
+}
+
 /** All objects that stand. */
 export class Objects implements Indexed {
-  readonly #tables: { readonly [K in Kind]: Table<K> } = {
-    host: new Table<'host'>(),
-    bridge: new Table<'bridge'>(),
-    router: new Table<'router'>(),
-    port: new Table<'port'>(),
-    route: new Table<'route'>(),
-    binding: new Table<'binding'>(),
-    pool: new Table<'pool'>(),
-    address: new Table<'address'>(),
-    network: new Table<'network'>(),
-    endpoint: new Table<'endpoint'>(),
-    uplink: new Table<'uplink'>(),
-    chain: new Table<'chain'>(),
-    rule: new Table<'rule'>(),
-    portGroup: new Table<'portGroup'>(),
-    addressGroup: new Table<'addressGroup'>(),
-  }
+  readonly #tables = tablesOf(kinds)
   readonly #index = new Map<string, Set<Entry>>()
 
   get count(): number {
