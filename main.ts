@@ -48,6 +48,7 @@ export async function runAgent(): Promise<void> {
   const driver = await startDriver({
     socketPath: settings.pluginSocket,
     apiSocketPath: join(settings.runDir, 'agent.sock'),
+    apiTls: apiTlsOf(settings),
     store: opening.then(({ store }) => store),
     hostId: opening.then(({ hostId }) => hostId),
     links,
@@ -68,6 +69,13 @@ export async function runAgent(): Promise<void> {
       text: await (await opening).forwarding.dpctl(command, words),
     }),
   })
+  process.on('SIGHUP', () => {
+    try {
+      driver.reload()
+    } catch (error) {
+      console.error(`midonet: not read again: ${error instanceof Error ? error.message : error}`)
+    }
+  })
   const pidFile = join(settings.runDir, 'agent.pid')
   writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })
   const stop = stopper(async () => {
@@ -86,6 +94,16 @@ export async function runAgent(): Promise<void> {
     console.error(`midonet: ${error instanceof Error ? error.message : error}`)
     await stop(1)
   }
+}
+
+function apiTlsOf(settings: Settings) {
+  const {
+    apiListen: listen,
+    apiCertificate: certificate,
+    apiKey: key,
+    apiTokens: tokens,
+  } = settings
+  return listen === undefined ? undefined : { listen, certificate, key, tokens }
 }
 
 interface Opened {

@@ -30,6 +30,19 @@ const schema = z.strictObject({
     .describe(
       'MIDONET_DATAPATH: what forwards packets: ebpf, embedded; ovs, the kernel module; auto, ovs where it loads',
     ),
+  apiListen: z
+    .string()
+    .optional()
+    .describe('MIDONET_API_LISTEN: host:port for the API over TLS with tokens; off when empty'),
+  apiCertificate: path
+    .default('/etc/midonet/api.crt')
+    .describe('MIDONET_API_CERTIFICATE: its certificate chain, PEM'),
+  apiKey: path.default('/etc/midonet/api.key').describe('MIDONET_API_KEY: its private key, PEM'),
+  apiTokens: path
+    .default('/etc/midonet/tokens')
+    .describe(
+      'MIDONET_API_TOKENS: lines `read TOKEN` or `write TOKEN`, readable for root only; SIGHUP reads them again',
+    ),
   flowLimit: z.coerce
     .number()
     .int()
@@ -73,7 +86,7 @@ export function describeSettings(): readonly (readonly [string, string, string])
   return Object.entries(schema.shape).map(([key, field]) => [
     variableOf(key),
     (field.description ?? '').replace(/^\w+: /, ''),
-    String(defaults[key]),
+    String(defaults[key] ?? 'empty'),
   ])
 }
 

@@ -1,18 +1,21 @@
-/** The agent's own API on a unix socket for root: status, traces, and reading the topology. */
+/** The agent's own API on a unix socket for root: status, traces, and the topology. */
 import createDebug from 'debug'
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
-import { type Kind, kinds } from '../topology/model.ts'
-import type { Store } from '../topology/store.ts'
+import { InvalidObjectError, StoreError, TopologyError } from '../topology/error.ts'
+import type { Revision, Store } from '../topology/store.ts'
 import { within } from './context.ts'
 import { DriverError } from './error.ts'
 import { readRequest, requests } from './request.ts'
+import { createObjectsRouter } from './rest/objects.ts'
 
 const log = createDebug('midonet:driver')
 
-export const limits = { bodySizeMax: 1024 * 1024, answerMs: 14_000, readyMs: 5_000 } as const
+export const limits = { bodySizeMax: 1024 * 1024, answerMs: 14_000 } as const
 
 export interface ApiSettings {
   readonly store: Promise<Store>
+  /** Resolves when datapath and gateway reflect a revision. */
+  readonly settled?: (revision: Revision) => Promise<void>
   readonly status: () => Promise<unknown>
   readonly trace: (port: string, packet: string) => Promise<unknown>
   /** Does a command of `midonet dpctl`. */
@@ -24,12 +27,11 @@ export interface ApiSettings {
 type Dpctl = ReturnType<typeof requests.dpctl.parse>
 
 /** The express application for the agent's socket. */
-export function createApi({ store, status, trace, dpctl }: ApiSettings): Express {
+export function createApi({ store, settled, status, trace, dpctl }: ApiSettings): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
   app.use(express.json({ type: () => true, limit: limits.bodySizeMax, inflate: false }))
-  const opened = () => within(limits.readyMs, 'the store is not open yet; try again', store)
   const late = 'the agent did not answer in time; see its log'
   const answer = async (response: Response, work: Promise<unknown>) => {
     response.json(await within(limits.answerMs, late, work))
@@ -44,19 +46,7 @@ export function createApi({ store, status, trace, dpctl }: ApiSettings): Express
     if (dpctl === undefined) throw new DriverError('NOT_FOUND', 'no datapath runs here')
     return answer(response, refusing(dpctl(command, words)))
   })
-  app.get('/v1/:kind', async (request, response) => {
-    const kind = readKind(request.params.kind)
-    await answer(
-      response,
-      opened().then((reader) => reader.list(kind)),
-    )
-  })
-  app.get('/v1/:kind/:id', async (request, response) => {
-    const kind = readKind(request.params.kind)
-    const value = (await opened()).get(kind, request.params.id)
-    if (value === undefined) throw new DriverError('NOT_FOUND', `no ${kind} has this id`)
-    response.json(value)
-  })
+  app.use('/v1', createObjectsRouter({ store, settled }))
   app.use((request) => {
     const what = `${request.method} ${request.path.slice(0, 80)}`
     throw new DriverError('NOT_FOUND', `no such resource: ${what}`)
@@ -66,7 +56,8 @@ export function createApi({ store, status, trace, dpctl }: ApiSettings): Express
     if (response.headersSent) return next(error)
     const message = error instanceof Error ? error.message : String(error)
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'INTERNAL'
-    response.status(statusOf(error)).json({ code, message })
+    const field = error instanceof InvalidObjectError ? { field: error.field } : {}
+    response.status(statusOf(error)).json({ code, message, ...field })
   })
   return app
 }
@@ -81,20 +72,22 @@ async function refusing(work: Promise<unknown>): Promise<unknown> {
   }
 }
 
-function readKind(text: string): Kind {
-  const kind = kinds.find((name) => name === text)
-  if (kind !== undefined) return kind
-  throw new DriverError('NOT_FOUND', `no kind ${text.slice(0, 40)}; there are ${kinds.join(', ')}`)
-}
-
 const statuses: Partial<Record<DriverError['code'], number>> = {
   INVALID_REQUEST: 400,
+  UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
   NOT_FOUND: 404,
+  CONFLICT: 409,
+  PRECONDITION_FAILED: 412,
   TIMEOUT: 503,
+  BUSY: 503,
 }
 
 function statusOf(error: unknown): number {
   if (error instanceof DriverError) return statuses[error.code] ?? 500
+  if (error instanceof InvalidObjectError) return 400
+  if (error instanceof TopologyError) return error.code === 'INVALID' ? 400 : 409
+  if (error instanceof StoreError) return 503
   const status = error instanceof Error && 'status' in error ? error.status : undefined
   return typeof status === 'number' && status >= 400 && status < 500 ? status : 500
 }

@@ -12,6 +12,7 @@ import type { DockerView } from './docker.ts'
 import { ipamCalls, plainIpamCalls } from './ipam-driver.ts'
 import { lenientNetworkCalls, networkCalls } from './network-driver.ts'
 import { Reconciler } from './reconciler.ts'
+import { listenOnTls, type TlsSettings } from './rest/tls.ts'
 import { createPluginApp, type PluginLimits } from './server.ts'
 import { listenOnSocket } from './socket.ts'
 
@@ -20,6 +21,8 @@ export interface DriverSettings {
   readonly socketPath: string
   /** The agent's own API, for `midonet status` and `midonet trace`. */
   readonly apiSocketPath: string
+  /** Where the API listens besides, for who has a token. */
+  readonly apiTls?: TlsSettings | undefined
   /** Calls that come before wait for it, up to 5 s; its rejection is told to Docker. */
   readonly store: Promise<Store>
   readonly links: Links
@@ -39,6 +42,8 @@ export interface DriverSettings {
 
 export interface Driver {
   readonly reconciler: Reconciler
+  /** Reads certificate and tokens of the API again. @throws DriverError when they are wrong */
+  reload(): void
   /** Stops answering; links and the store stay as they are. The store is not closed. */
   close(): Promise<void>
 }
@@ -62,23 +67,28 @@ export async function startDriver(settings: DriverSettings): Promise<Driver> {
     lenient: lenientNetworkCalls,
   }
   const report = (what: string) => reconciler.report(what)
-  const plugin = await listenOnSocket(
-    settings.socketPath,
-    createPluginApp(calls, ready, settings.limits),
-    report,
-  )
+  const app = createApi(settings)
+  const opened: { close(): Promise<void> }[] = []
+  const close = async () => {
+    await Promise.all(opened.map((server) => server.close()))
+  }
   try {
-    const api = await listenOnSocket(settings.apiSocketPath, createApi(settings), report)
+    const pluginApp = createPluginApp(calls, ready, settings.limits)
+    opened.push(await listenOnSocket(settings.socketPath, pluginApp, report))
+    opened.push(await listenOnSocket(settings.apiSocketPath, app, report))
+    const tls = settings.apiTls && (await listenOnTls(settings.apiTls, app))
+    if (tls !== undefined) opened.push(tls)
     reconciler.start()
     return {
       reconciler,
+      reload: () => tls?.reload(),
       async close() {
         reconciler.stop()
-        await Promise.all([plugin.close(), api.close()])
+        await close()
       },
     }
   } catch (error) {
-    await plugin.close()
+    await close()
     throw error
   }
 }

@@ -12,6 +12,9 @@ export class DriverError extends Error {
     | 'NOT_READY'
     | 'TIMEOUT'
     | 'BUSY'
+    | 'PRECONDITION_FAILED'
+    | 'UNAUTHORIZED'
+    | 'FORBIDDEN'
 
   constructor(code: DriverError['code'], message: string, options?: ErrorOptions) {
     super(message, options)

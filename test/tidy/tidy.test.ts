@@ -21,7 +21,7 @@ const directions: Record<string, readonly string[]> = {
 const packages: Record<string, readonly string[]> = {
   koffi: ['datapath/syscall.ts'],
   'classic-level': ['topology/leveldb.ts'],
-  zod: ['topology/', 'driver/request.ts', 'agent/settings.ts'],
+  zod: ['topology/', 'driver/request.ts', 'driver/rest/operation.ts', 'agent/settings.ts'],
   express: ['driver/'],
   dockerode: ['driver/docker.ts'],
   commander: ['cli.ts'],
