@@ -65,7 +65,7 @@ async function ava(files: readonly string[], options: readonly string[]): Promis
   }
 }
 
-const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway', 'agent']
+const folders = ['packet', 'topology', 'simulator', 'datapath', 'driver', 'gateway', 'agent', 'cli']
 check('format and lint', 'node_modules/.bin/biome', [
   'ci',
   '--colors=off',

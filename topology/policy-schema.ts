@@ -14,7 +14,12 @@ export const addressGroupSchema = z.strictObject({
 })
 
 /** A set of ports that rules name; each port says which groups it is in. */
-export const portGroupSchema = z.strictObject({ id: idSchema, name: nameSchema.optional() })
+export const portGroupSchema = z.strictObject({
+  id: idSchema,
+  name: nameSchema.optional(),
+  /** Answers to what went out by one of the ports may come back by another. */
+  stateful: z.boolean().optional(),
+})
 
 /** What a field must be, or with `not` must not be. */
 function match<T extends z.ZodType>(schema: T) {

@@ -13,6 +13,7 @@ const directions: Record<string, readonly string[]> = {
   simulator: ['packet', 'topology', 'datapath'],
   driver: ['packet', 'topology', 'datapath'],
   gateway: ['packet', 'topology', 'datapath'],
+  cli: [],
   // Wires, as the files at the root do.
   agent: ['packet', 'topology', 'datapath', 'simulator', 'driver', 'gateway'],
 }
@@ -24,7 +25,7 @@ const packages: Record<string, readonly string[]> = {
   zod: ['topology/', 'driver/request.ts', 'driver/rest/operation.ts', 'agent/settings.ts'],
   express: ['driver/'],
   dockerode: ['driver/docker.ts'],
-  commander: ['cli.ts'],
+  commander: ['agent/command.ts'],
   debug: [
     'topology/',
     'datapath/',

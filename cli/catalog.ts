@@ -1,0 +1,22 @@
+/** All collections, and how they hang together. */
+import type { Collection } from './collection.ts'
+import { devices } from './device.ts'
+import { hosts } from './host.ts'
+import { policy } from './policy.ts'
+
+export const catalog: readonly Collection[] = [...devices, ...policy, ...hosts]
+
+/** What may stand below an object of `parent`, or at the top. */
+export function childrenOf(parent: string | undefined): readonly Collection[] {
+  return catalog.filter((one) => one.parent === parent)
+}
+
+/** The collection of a name below `parent`, else at the top when `parent` is undefined. */
+export function findCollection(name: string, parent: string | undefined): Collection | undefined {
+  return catalog.find((one) => one.name === name && one.parent === parent)
+}
+
+/** The collection that objects of a name are looked for in when nothing says below what. */
+export function anyCollection(name: string): Collection | undefined {
+  return findCollection(name, undefined) ?? catalog.find((one) => one.name === name)
+}
