@@ -5,4 +5,4 @@ const [word, ...rest] = process.argv.slice(2)
 process.exitCode =
   word === 'cli'
     ? await (await import('./cli/main.js')).runCli(rest)
-    : await (await import('./agent/command.js')).runCommand()
+    : await (await import('./agent/command.js')).runCommand(() => import('./main.js'))

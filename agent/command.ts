@@ -1,4 +1,5 @@
 /** The `midonet` command but for `midonet cli`: starts the agent, or asks a running one. */
+import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { Command } from 'commander'
 import { dpctlCommands } from './dpctl.ts'
@@ -18,6 +19,14 @@ interface TraceAnswer {
   readonly text: string
 }
 
+/** Loads what runs an agent: much, and needed by one command only. */
+export type LoadAgent = () => Promise<{
+  readonly clean: () => Promise<void>
+  readonly runAgent: () => Promise<void>
+}>
+
+let loadAgent: LoadAgent | undefined
+
 const program = new Command('midonet')
   .description('Network virtualization for containers.')
   .version(version)
@@ -35,7 +44,8 @@ program
   .option('--datapath <kind>', 'what forwards packets: auto, ovs or ebpf (MIDONET_DATAPATH)')
   .action(async (options: { clean?: boolean; datapath?: string }) => {
     if (options.datapath !== undefined) process.env.MIDONET_DATAPATH = options.datapath
-    const { clean, runAgent } = await import('../main.js')
+    assert(loadAgent, 'runCommand was called')
+    const { clean, runAgent } = await loadAgent()
     await (options.clean === true ? clean() : runAgent())
   })
 
@@ -158,7 +168,8 @@ function unreachable(socketPath: string, error: Error): Error {
 }
 
 /** Runs the command of `process.argv`; resolves with the exit status. */
-export async function runCommand(): Promise<number> {
+export async function runCommand(agent: LoadAgent): Promise<number> {
+  loadAgent = agent
   try {
     await program.parseAsync()
     return 0
