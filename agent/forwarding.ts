@@ -46,6 +46,10 @@ const kindsForwarded: ReadonlySet<Kind> = new Set([
   'chain',
   'rule',
   'addressGroup',
+  'dhcpSubnet',
+  'dhcpHost',
+  'qosPolicy',
+  'traceRequest',
 ])
 
 type Answer = Extract<WorkerAnswer, { request: number }>

@@ -37,9 +37,32 @@ export interface InstalledFlow extends FlowMatch {
 
 /**
  * Work left undone on a packet by offloads of the sender (checksum to be completed, segments to be
- * cut). Opaque outside the datapath; goes with the packet's bytes to `execute`.
+ * cut). Goes with the packet's bytes to `execute`. In the form of struct virtio_net_hdr
+ * (linux/virtio_net.h): u8 flags, u8 gso_type, u16 hdr_len, u16 gso_size, u16 csum_start,
+ * u16 csum_offset; only a datapath that hands over packets with such work makes one.
  */
 export type Offload = Readonly<Uint8Array>
+
+const offloadSize = 10
+const offloadChecksum = 1
+
+/** What each segment carries that the packet is still to be cut into; 0 when it is to stay whole. */
+export function segmentSizeOf(offload: Offload): number {
+  if (offload.length < offloadSize || offload[1] === 0) return 0
+  return u16(offload, 4)
+}
+
+/** Where in the frame a checksum is to be completed: from where on it counts, and where it stands. */
+export function pendingChecksumOf(
+  offload: Offload,
+): { readonly start: number; readonly offset: number } | undefined {
+  if (offload.length < offloadSize || ((offload[0] ?? 0) & offloadChecksum) === 0) return undefined
+  return { start: u16(offload, 6), offset: u16(offload, 8) }
+}
+
+function u16(bytes: Offload, at: number): number {
+  return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
+}
 
 /** A packet handed to the agent. Valid only until the handler returns: copy what is kept. */
 export interface Upcall {
@@ -60,6 +83,14 @@ export interface DatapathCounters {
   readonly lost: number
   /** Packets no flow matched; includes those that became upcalls. */
   readonly misses: number
+}
+
+/** What a meter lets pass. */
+export interface MeterRate {
+  /** 1000 bits a second. */
+  readonly kbps: number
+  /** What may come at once, in 1000 bits. */
+  readonly burstKb: number
 }
 
 export interface Datapath {
@@ -83,6 +114,16 @@ export interface Datapath {
   stats(id: FlowId): FlowStats | undefined
   /** Every flow in the kernel, also those of an agent before this one. */
   flows(): Iterable<InstalledFlow>
+
+  /**
+   * Makes a meter or gives it another rate; ids are below 65536. Action `meter` with an id that has
+   * no meter lets all pass. @throws DatapathError `EOPNOTSUPP` where there are none
+   */
+  setMeter(id: number, rate: MeterRate): void
+  /** Unknown ids are no error. */
+  removeMeter(id: number): void
+  /** Ids of all meters, also those of an agent before this one. */
+  meters(): readonly number[]
 
   /** Sends one packet through actions. `userspace` among them is ignored. `inPort` is the key's. */
   execute(

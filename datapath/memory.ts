@@ -14,6 +14,7 @@ import {
   type FlowMatch,
   type FlowStats,
   type InstalledFlow,
+  type MeterRate,
   type Offload,
   type Upcall,
   type Vport,
@@ -66,6 +67,8 @@ export class MemoryDatapath implements Datapath {
   readonly #tables: Table[] = []
   readonly #flows = new Map<FlowId, Flow>()
   readonly #queue: Upcall[] = []
+  /** `fullAt`: bits in the bucket at `sinceMs`. */
+  readonly #meters = new Map<number, MeterRate & { fullAt: number; sinceMs: number }>()
   readonly #scratch = createKey()
   #nextFlow = 1
   #nextNumber = 1
@@ -189,6 +192,32 @@ export class MemoryDatapath implements Datapath {
     }
   }
 
+  setMeter(id: number, rate: MeterRate): void {
+    const { fullAt, sinceMs } = this.#meters.get(id) ?? { fullAt: 0, sinceMs: this.#options.now() }
+    this.#meters.set(id, { ...rate, fullAt, sinceMs })
+  }
+
+  removeMeter(id: number): void {
+    this.#meters.delete(id)
+  }
+
+  meters(): readonly number[] {
+    return [...this.#meters.keys()]
+  }
+
+  /** A token bucket: whether so many bytes may pass now. */
+  #passMeter(id: number, size: number): boolean {
+    const meter = this.#meters.get(id)
+    if (meter === undefined) return true
+    const nowMs = this.#options.now()
+    const drained = Math.max(0, meter.fullAt - (nowMs - meter.sinceMs) * meter.kbps)
+    meter.sinceMs = nowMs
+    meter.fullAt = drained
+    if (drained > meter.burstKb * 1000) return false
+    meter.fullAt += size * 8
+    return true
+  }
+
   execute(
     packet: Uint8Array,
     _offload: Offload | undefined,
@@ -239,7 +268,8 @@ export class MemoryDatapath implements Datapath {
       if (upcalls && extractKey(packet, inPort, key)) this.#upcall('action', packet, key)
     }
     // As the kernel does, a frame to a port that has gone is dropped.
-    for (const { port, frame: sent } of applyActions(frame, actions, toAgent))
+    const meter = (id: number, size: number): boolean => this.#passMeter(id, size)
+    for (const { port, frame: sent } of applyActions(frame, actions, toAgent, meter))
       if (this.#ports.has(port)) this.sent.push({ port, frame: sent })
   }
 

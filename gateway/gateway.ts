@@ -203,6 +203,10 @@ class HostGateway implements Gateway {
       case 'rule':
       case 'portGroup':
       case 'addressGroup':
+      case 'dhcpSubnet':
+      case 'dhcpHost':
+      case 'qosPolicy':
+      case 'traceRequest':
         return false
     }
   }

@@ -31,5 +31,17 @@ export type Action =
     }
   /** Tunnel header for the outputs to tunnel vports that follow. IPv4 addresses as numbers. */
   | { readonly kind: 'setTunnel'; readonly id: number; readonly dst: number; readonly src: number }
+  /** What exceeds the rate of a meter is dropped, and with it the actions that follow. */
+  | { readonly kind: 'meter'; readonly id: number }
+  /**
+   * Goes on with `greater` when the frame is longer than `length` bytes, else with `lessEqual`. A
+   * VLAN tag does not count; of a packet still to be cut into segments, one segment does.
+   */
+  | {
+      readonly kind: 'checkPacketLength'
+      readonly length: number
+      readonly greater: readonly Action[]
+      readonly lessEqual: readonly Action[]
+    }
   /** Hands the packet to the agent. */
   | { readonly kind: 'userspace'; readonly reason: number }

@@ -39,17 +39,21 @@ export interface Output {
 /**
  * Every output of the actions, in order, each with a frame of its own; `frame` is not changed.
  * `userspace` gets the packet as it is when an action hands it to the agent; it must not keep it.
+ * `meter` says whether a meter lets so many bytes pass; without it all do.
  */
 export function applyActions(
   frame: Uint8Array,
   actions: readonly Action[],
   userspace?: (frame: Uint8Array, reason: number) => void,
+  meter?: (id: number, size: number) => boolean,
 ): readonly Output[] {
   const outputs: Output[] = []
   let packet = Uint8Array.from(frame)
   let tunnel: { tunnel?: Tunnel } = {}
-  for (const action of actions) {
-    if (action.kind === 'output')
+  for (const action of resolve(frame, actions)) {
+    if (action.kind === 'meter') {
+      if (meter?.(action.id, packet.length) === false) break
+    } else if (action.kind === 'output')
       outputs.push({ port: action.port, frame: Uint8Array.from(packet), ...tunnel })
     else if (action.kind === 'userspace') userspace?.(packet, action.reason)
     else if (action.kind === 'setTunnel')
@@ -59,7 +63,18 @@ export function applyActions(
   return outputs
 }
 
-type Rewrite = Exclude<Action, { kind: 'output' | 'userspace' | 'setTunnel' }>
+/** The actions that the length of the packet chooses. No action before changes it but for tags. */
+function resolve(frame: Uint8Array, actions: readonly Action[]): readonly Resolved[] {
+  return actions.flatMap((action): readonly Resolved[] => {
+    if (action.kind !== 'checkPacketLength') return [action]
+    const isTagged = frame.length >= 18 && readU16(frame, 12) === etherTypeVlan
+    const length = frame.length - (isTagged ? 4 : 0)
+    return resolve(frame, length > action.length ? action.greater : action.lessEqual)
+  })
+}
+
+type Resolved = Exclude<Action, { kind: 'checkPacketLength' }>
+type Rewrite = Exclude<Resolved, { kind: 'output' | 'userspace' | 'setTunnel' | 'meter' }>
 type Bytes = Uint8Array<ArrayBuffer>
 
 /** Changes the packet in place where its size stays. */

@@ -18,12 +18,16 @@ export function parseActions(text: string): readonly Action[] {
 
 /** Reads actions up to the end of the text. @throws TextError */
 export function parseActionsFrom(scanner: Scanner): readonly Action[] {
-  const actions: Action[] = []
-  if (!scanner.takes('drop')) {
-    do actions.push(...parseAction(scanner))
-    while (scanner.takes(','))
-  }
+  const actions = parseList(scanner)
   if (!scanner.atEnd) scanner.fail('"," or the end')
+  return actions
+}
+
+function parseList(scanner: Scanner): readonly Action[] {
+  const actions: Action[] = []
+  if (scanner.takes('drop')) return actions
+  do actions.push(...parseAction(scanner))
+  while (scanner.takes(','))
   return actions
 }
 
@@ -53,6 +57,13 @@ function formatAction(action: Action): string {
       return formatArp(action)
     case 'setTunnel':
       return formatTunnel(action)
+    case 'meter':
+      return `meter(${action.id})`
+    case 'checkPacketLength': {
+      const greater = formatActions(action.greater)
+      const lessEqual = formatActions(action.lessEqual)
+      return `check_pkt_len(size=${action.length},gt(${greater}),le(${lessEqual}))`
+    }
     case 'userspace':
       return `userspace(reason=${action.reason})`
   }
@@ -109,9 +120,33 @@ function parseAction(scanner: Scanner): readonly Action[] {
       return [{ kind: 'popVlan' }]
     case 'userspace':
       return [{ kind: 'userspace', reason: parseAll(scanner, { reason: shapes.u32 })('reason') }]
+    case 'meter':
+      scanner.expect('(')
+      return [{ kind: 'meter', id: endAt(scanner, ')', parseNumber(scanner, 'decimal', 32)) }]
+    case 'check_pkt_len':
+      return [parseCheckLength(scanner)]
     default:
-      return scanner.fail('a port number, set, push_vlan, pop_vlan or userspace', position)
+      return scanner.fail(
+        'a port number, set, meter, check_pkt_len, push_vlan, pop_vlan or userspace',
+        position,
+      )
   }
+}
+
+function parseCheckLength(scanner: Scanner): Action {
+  scanner.expect('(')
+  scanner.expect('size=')
+  const length = parseNumber(scanner, 'decimal', 16)
+  scanner.expect(',gt(')
+  const greater = endAt(scanner, ')', parseList(scanner))
+  scanner.expect(',le(')
+  const lessEqual = endAt(scanner, ')', parseList(scanner))
+  return endAt(scanner, ')', { kind: 'checkPacketLength', length, greater, lessEqual })
+}
+
+function endAt<T>(scanner: Scanner, end: string, value: T): T {
+  scanner.expect(end)
+  return value
 }
 
 function parsePushVlan(scanner: Scanner): Action {

@@ -9,6 +9,7 @@
 import type { Datapath, InstalledFlow } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import { type FlowKey, keyWords } from '../packet/flow-key.ts'
+import { flowActions } from './flow-actions.ts'
 import type { FlowInstaller } from './flow-installer.ts'
 import { type Learning, limits as learningLimits } from './learning.ts'
 import type { Preferred } from './passage.ts'
@@ -78,9 +79,8 @@ function agrees(world: AdoptionWorld, { key, mask, actions }: InstalledFlow): bo
   if (actions === undefined) return false
   const outcome = simulateKnowing(world, key, actions)
   if ((outcome !== 'forward' && outcome !== 'drop') || sim.passage.unkeyed) return false
-  const count = outcome === 'drop' ? 0 : sim.actionCount
-  if (count !== actions.length || !covers(mask, sim.mask)) return false
-  return actions.every((action, at) => equalActions(action, sim.actions[at]))
+  const wanted = outcome === 'drop' ? [] : flowActions(sim)
+  return covers(mask, sim.mask) && equalLists(actions, wanted)
 }
 
 /** Whether the flow does what it should; if so it is ours from now on. */
@@ -124,7 +124,17 @@ function covers(mask: FlowKey, needed: FlowKey): boolean {
   return true
 }
 
+function equalLists(a: readonly Action[], b: readonly Action[]): boolean {
+  return a.length === b.length && a.every((action, at) => equalActions(action, b[at]))
+}
+
 function equalActions(a: Action, b: Action | undefined): boolean {
   if (b === undefined || a.kind !== b.kind) return false
+  if (a.kind === 'checkPacketLength' && b.kind === 'checkPacketLength')
+    return (
+      a.length === b.length &&
+      equalLists(a.greater, b.greater) &&
+      equalLists(a.lessEqual, b.lessEqual)
+    )
   return Object.entries(a).every(([name, value]) => Reflect.get(b, name) === value)
 }

@@ -3,22 +3,34 @@ import type { Action } from '../packet/action.ts'
 import { contains } from '../packet/address.ts'
 import { applyActions } from '../packet/apply.ts'
 import { buildArpRequest, buildEchoReply, buildIcmpError } from '../packet/build.ts'
+import { buildDhcpReply } from '../packet/dhcp-reply.ts'
 import { buildRefusal } from '../packet/refusal.ts'
+import type { Effect } from './effect.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
-import type { Effect } from './simulation.ts'
 
 export const limits = {
   /** ICMP errors of one router port: at once, and per second. RFC 1812 section 4.3.2.8. */
   errorBurst: 100,
   errorsPerSecond: 100,
+  /** DHCP messages of one port, likewise. */
+  dhcpBurst: 20,
+  dhcpPerSecond: 10,
 } as const
 
-type Answerable = Extract<Effect, { kind: 'echo' | 'icmpError' | 'refusal' }>
+type Answerable = Extract<Effect, { kind: 'echo' | 'icmpError' | 'refusal' | 'dhcp' }>
 
 /** Whether an effect sends something back. */
 export function isAnswerable(effect: Effect): effect is Answerable {
-  return effect.kind === 'echo' || effect.kind === 'icmpError' || effect.kind === 'refusal'
+  switch (effect.kind) {
+    case 'echo':
+    case 'icmpError':
+    case 'refusal':
+    case 'dhcp':
+      return true
+    default:
+      return false
+  }
 }
 
 /** What a packet was answered with: a frame, or nothing for want of permission or sense. */
@@ -35,6 +47,9 @@ export interface AnswerCounters {
   /** Packets that rules rejected, with a reset or an ICMP error. */
   readonly refusals: number
   readonly arpRequests: number
+  readonly dhcpReplies: number
+  /** DHCP messages that the rate limit left without an answer. */
+  readonly dhcpHeld: number
 }
 
 export class Answers {
@@ -44,6 +59,9 @@ export class Answers {
   #icmpErrorsHeld = 0
   #refusals = 0
   #arpRequests = 0
+  readonly #dhcpBuckets = new WeakMap<VirtualPort, Bucket>()
+  #dhcpReplies = 0
+  #dhcpHeld = 0
 
   get counters(): AnswerCounters {
     return {
@@ -52,6 +70,8 @@ export class Answers {
       icmpErrorsHeld: this.#icmpErrorsHeld,
       refusals: this.#refusals,
       arpRequests: this.#arpRequests,
+      dhcpReplies: this.#dhcpReplies,
+      dhcpHeld: this.#dhcpHeld,
     }
   }
 
@@ -63,6 +83,7 @@ export class Answers {
       this.#echoReplies++
       return { kind: 'frame', frame }
     }
+    if (effect.kind === 'dhcp') return this.#answerDhcp(effect, packet, nowMs)
     if (!this.#bucket(effect.port, nowMs).take(nowMs)) {
       this.#icmpErrorsHeld++
       return { kind: 'refused' }
@@ -74,8 +95,14 @@ export class Answers {
       this.#refusals++
       return { kind: 'frame', frame: refusal }
     }
-    const { type, code, source, port } = effect
-    const frame = buildIcmpError(received, { type, code, srcIp: source, srcMac: port.mac })
+    const { type, code, parameter, source, port } = effect
+    const frame = buildIcmpError(received, {
+      type,
+      code,
+      parameter,
+      srcIp: source,
+      srcMac: port.mac,
+    })
     if (frame === undefined) return { kind: 'none' }
     this.#icmpErrors++
     return { kind: 'frame', frame }
@@ -89,10 +116,30 @@ export class Answers {
     return buildArpRequest({ sha: port.mac, spa: near.address, tpa: address })
   }
 
+  #answerDhcp(
+    { port, lease, serverMac }: Extract<Effect, { kind: 'dhcp' }>,
+    packet: Uint8Array,
+    nowMs: number,
+  ): Answer {
+    let bucket = this.#dhcpBuckets.get(port)
+    if (bucket === undefined) {
+      bucket = new Bucket(nowMs, limits.dhcpBurst, limits.dhcpPerSecond)
+      this.#dhcpBuckets.set(port, bucket)
+    }
+    if (!bucket.take(nowMs)) {
+      this.#dhcpHeld++
+      return { kind: 'refused' }
+    }
+    const frame = buildDhcpReply(packet, lease, serverMac)
+    if (frame === undefined) return { kind: 'none' }
+    this.#dhcpReplies++
+    return { kind: 'frame', frame }
+  }
+
   #bucket(port: VirtualPort, nowMs: number): Bucket {
     const known = this.#buckets.get(port)
     if (known !== undefined) return known
-    const bucket = new Bucket(nowMs)
+    const bucket = new Bucket(nowMs, limits.errorBurst, limits.errorsPerSecond)
     this.#buckets.set(port, bucket)
     return bucket
   }
@@ -100,16 +147,21 @@ export class Answers {
 
 /** A token bucket. */
 class Bucket {
-  #tokens: number = limits.errorBurst
+  readonly #burst: number
+  readonly #perSecond: number
+  #tokens: number
   #atMs: number
 
-  constructor(nowMs: number) {
+  constructor(nowMs: number, burst: number, perSecond: number) {
     this.#atMs = nowMs
+    this.#burst = burst
+    this.#perSecond = perSecond
+    this.#tokens = burst
   }
 
   take(nowMs: number): boolean {
-    const grown = ((nowMs - this.#atMs) * limits.errorsPerSecond) / 1000
-    this.#tokens = Math.min(limits.errorBurst, this.#tokens + grown)
+    const grown = ((nowMs - this.#atMs) * this.#perSecond) / 1000
+    this.#tokens = Math.min(this.#burst, this.#tokens + grown)
     this.#atMs = nowMs
     if (this.#tokens < 1) return false
     this.#tokens--

@@ -6,12 +6,15 @@
  * flow like any other, the kernel goes on answering while the agent is dead.
  */
 
+import type { QosPolicy } from '../topology/model.ts'
+import { type DhcpService, dhcpServerMac } from './dhcp.ts'
 import type { Filtered } from './filter.ts'
 import { joinMac, type MacTable } from './mac-table.ts'
 import { isActive, leavePort, type VirtualBridgePort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { type Simulation, word } from './simulation.ts'
 import { addressTag, macTag, type Tag } from './tag.ts'
+import type { VirtualTrace } from './trace-request.ts'
 
 /** Where a MAC address is. */
 export interface MacEntry {
@@ -47,6 +50,12 @@ export interface VirtualBridge extends Filtered {
   learnedMacs: number
   /** By address as a signed number, which a Map takes without boxing it. */
   readonly addresses: Map<number, AddressEntry>
+  dhcp: DhcpService | undefined
+  /** Of ports that have none. */
+  qos: QosPolicy | undefined
+  /** The largest IP packet of its links; 0 when nobody says. */
+  mtu: number
+  traces: readonly VirtualTrace[] | undefined
 }
 
 /** The frame goes out of all ports but the one it came in by. */
@@ -169,6 +178,11 @@ function answerArp(
   const address = word(work, 14)
   const entry = bridge.addresses.get(address | 0)
   sim.tag(entry?.tag ?? addressTag(bridge.id, address))
+  if (entry === undefined && bridge.dhcp?.servers.includes(address) === true) {
+    sim.story?.push(`bridge ${bridge.name}: answers the ARP request for its DHCP server`)
+    sim.rewriteToArpReply(dhcpServerMac)
+    return ingress
+  }
   if (entry === undefined) {
     sim.story?.push(`bridge ${bridge.name}: ARP for an unknown address goes to all ports`)
     return flood

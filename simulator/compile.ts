@@ -46,12 +46,25 @@ export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): Virtua
     macs: new MacTable(),
     learnedMacs: 0,
     addresses: new Map(),
+    dhcp: undefined,
+    qos: undefined,
+    mtu: 0,
+    traces: undefined,
   }
 }
 
 export function compileRouter({ id, name, adminUp }: Router, zone: Zone): VirtualRouter {
   const routes = new RouteTable(id)
-  return { ...unfiltered, zone, id, name: name ?? id, adminUp, tag: routerTag(id), routes }
+  return {
+    ...unfiltered,
+    zone,
+    id,
+    name: name ?? id,
+    adminUp,
+    tag: routerTag(id),
+    routes,
+    traces: undefined,
+  }
 }
 
 export function compileBridgePort(
@@ -83,6 +96,7 @@ export function compileRouterPort(
     macHigh: macHigh(mac),
     macLow: macLow(mac),
     addresses,
+    mtu: port.mtu ?? 0,
     neighbors,
     learned: new Map(),
     nextHops: new Map(),
@@ -126,6 +140,9 @@ function portState({ id, adminUp, portGroups }: BridgePort | RouterPort, zone: Z
     bound: false,
     vport: 0,
     output: undefined,
+    qos: undefined,
+    meter: undefined,
+    traces: undefined,
   }
 }
 

@@ -99,7 +99,10 @@ function compileValue(kind: CheckKind, is: Values): Partial<Check> {
 }
 
 /** Whether a packet is one that the rule acts on. */
-export function meets(sim: Simulation, rule: VirtualRule): boolean {
+export function meets(
+  sim: Simulation,
+  rule: Pick<VirtualRule, 'fragments' | 'checks' | 'invert'>,
+): boolean {
   if (rule.fragments !== 'any' && !meetsFragments(sim, rule.fragments)) return false
   for (const one of rule.checks) if (holds(sim, one) === one.not) return rule.invert
   return !rule.invert

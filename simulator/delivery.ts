@@ -5,12 +5,21 @@
  * Whatever one packet sets off (packets the agent makes, packets that waited for a fact) is queued
  * and done after it, so that one simulation never interrupts another.
  */
-import { type Datapath, DatapathError, type Offload, type Upcall } from '../datapath/datapath.ts'
+import {
+  type Datapath,
+  DatapathError,
+  type Offload,
+  pendingChecksumOf,
+  segmentSizeOf,
+  type Upcall,
+} from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import { extractKey } from '../packet/extract.ts'
 import { createKey, type FlowKey } from '../packet/flow-key.ts'
+import { fragmentFrame, ipLength, mayFragment } from '../packet/fragment.ts'
 import { writeIcmpQuote } from '../packet/icmp-quote.ts'
 import { type AnswerCounters, Answers, isAnswerable } from './answer.ts'
+import { flowActions, limitLength, outputsPerPiece, pieces } from './flow-actions.ts'
 import type { FlowInstaller } from './flow-installer.ts'
 import type { Learning } from './learning.ts'
 import { type Ask, type ParkedPacket, Parking, limits as parkingLimits } from './parking.ts'
@@ -18,13 +27,13 @@ import type { VirtualRouterPort } from './router.ts'
 import { simulate, simulateAgain } from './simulate.ts'
 import { type Missing, type OutcomeKind, type Simulation, word } from './simulation.ts'
 import type { Tag } from './tag.ts'
+import { tellStory } from './trace.ts'
+import type { VirtualTrace } from './trace-request.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 export const limits = {
   /** Packets that were set off by others and wait for their turn. */
   queued: 1024,
-  /** Ports in one piece of a flood that is too long for the datapath. */
-  outputsPerPiece: 32,
   /** How long a packet stays refused that only the rate limit keeps from an answer. */
   refusedMs: 1_000,
 } as const
@@ -88,14 +97,15 @@ export class Delivery {
   }
 
   /** Takes a packet that no flow matched. */
-  receive({ packet, key, offload, keyComplete }: Upcall): void {
+  receive({ reason, packet, key, offload, keyComplete }: Upcall): void {
     this.#packets++
     if (packet.length < 14) {
       this.#countDrop('malformed frame')
       return
     }
     const { topology, flows, sim, now } = this.#world
-    const ready = keyComplete ? flows.recentActions(key) : undefined
+    // Whoever is here because an action said so has had the flow's actions already.
+    const ready = keyComplete && reason === 'miss' ? flows.recentActions(key) : undefined
     if (ready !== undefined) {
       this.#execute(packet, offload, word(key, 0), ready)
       return
@@ -150,6 +160,11 @@ export class Delivery {
     this.#simulations++
     sim.passage.packet = packet
     let outcome = run()
+    const traced = sim.traces.length === 0 ? undefined : sim.traces.slice()
+    if (traced !== undefined) {
+      sim.story = []
+      outcome = run()
+    }
     if (!sim.looped && (sim.effects.length > 0 || sim.sources.length > 0)) {
       const tags = learning.commit(sim, now())
       if (tags.length > 0) {
@@ -159,6 +174,7 @@ export class Delivery {
       }
       this.#commitState(outcome)
     }
+    if (traced !== undefined) this.#recordTraces(traced)
     sim.passage.packet = undefined
     return outcome
   }
@@ -191,14 +207,62 @@ export class Delivery {
           this.#install(hand.key, [], Number.POSITIVE_INFINITY)
         return
       case 'forward': {
-        const actions = sim.actions.slice(0, sim.actionCount)
-        const quote = sim.passage.changedQuote
-        const packet = quote === undefined ? hand.packet : writeIcmpQuote(hand.packet, quote)
         if (hand.installable && !sim.passage.unkeyed)
-          this.#install(hand.key, actions, Number.POSITIVE_INFINITY)
-        this.#execute(packet, hand.offload, word(hand.key, 0), actions)
+          this.#install(hand.key, flowActions(sim), Number.POSITIVE_INFINITY)
+        if (sim.lengthMax !== 0 && lengthOf(hand) > sim.lengthMax) this.#settleLong(hand)
+        else this.#forward(hand)
       }
     }
+  }
+
+  #forward(hand: PacketInHand): void {
+    const { sim } = this.#world
+    const actions = sim.actions.slice(0, sim.actionCount)
+    const quote = sim.passage.changedQuote
+    const packet = quote === undefined ? hand.packet : writeIcmpQuote(hand.packet, quote)
+    if (sim.length <= sim.lengthMax || sim.lengthMax === 0)
+      this.#execute(packet, hand.offload, word(hand.key, 0), actions)
+    else
+      for (const fragment of cut(packet, hand.offload, sim.lengthMax))
+        this.#execute(fragment, undefined, word(hand.key, 0), actions)
+  }
+
+  /**
+   * A packet too long for a link on its way: walked again with its length known, so that the router
+   * there answers, or the packet is cut. No flow is made of that.
+   */
+  #settleLong(hand: PacketInHand): void {
+    const { sim, topology, now } = this.#world
+    const start = topology.ports.get(hand.start ?? '')
+    if (start === undefined) return
+    const flow = { mask: sim.mask.slice(), tags: sim.tags.slice(0, sim.tagCount) }
+    const actions = limitLength(sim.actions.slice(0, sim.actionCount), sim.lengthMax, [])
+    sim.length = lengthOf(hand)
+    sim.mayCut = mayFragment(hand.packet)
+    sim.passage.packet = hand.packet
+    const outcome = simulateAgain(start, hand.generated, hand.key, undefined, sim)
+    if (outcome === 'consumed') {
+      const isRefused = this.#answer({ ...hand, installable: false })
+      // While no answers may be sent, the kernel drops what is too long, and that only.
+      if (isRefused && hand.installable && !sim.passage.unkeyed) {
+        const endsMs = now() + limits.refusedMs
+        const { key } = hand
+        this.#world.flows.install({ key, ...flow, actions, sources: noSources, endsMs })
+      }
+    } else if (outcome === 'forward') this.#forward(hand)
+    else this.#countDrop(sim.reason)
+    sim.length = 0
+    sim.mayCut = false
+    sim.passage.packet = undefined
+  }
+
+  /** Keeps the story of a packet that trace requests ask for. */
+  #recordTraces(traces: readonly VirtualTrace[]): void {
+    const { sim, topology } = this.#world
+    const text = tellStory(sim)
+    sim.story = undefined
+    for (const trace of traces)
+      this.#follow(topology.services.record(trace, text, this.#world.now(), topology))
   }
 
   #install(key: FlowKey, actions: readonly Action[], endsMs: number): void {
@@ -225,24 +289,28 @@ export class Delivery {
     else if (result !== 'asked') this.#ask(result)
   }
 
-  /** Sends the answers, and what of a flood went elsewhere. */
-  #answer(hand: PacketInHand): void {
+  /** Sends the answers, and what of a flood went elsewhere; whether the rate limit kept one back. */
+  #answer(hand: PacketInHand): boolean {
     const { sim, now } = this.#world
     const actions = sim.actions.slice(0, sim.actionCount)
     let isRefused = false
     for (const effect of sim.effects) {
       if (!isAnswerable(effect)) continue
-      if (effect.kind !== 'echo') this.#countDrop(effect.reason)
+      if (effect.kind === 'icmpError' || effect.kind === 'refusal') this.#countDrop(effect.reason)
       const answer = this.#answers.answer(effect, hand.packet, now())
       if (answer.kind === 'refused') isRefused = true
       if (answer.kind !== 'frame') continue
       const { frame } = answer
-      this.#enqueue(() => this.#sendFrom(effect.port.id, frame))
+      const { output } = effect.port
+      // Past the port's chains, as the client's message came.
+      if (effect.kind === 'dhcp') this.#execute(frame, undefined, 0, output ? [output] : [])
+      else this.#enqueue(() => this.#sendFrom(effect.port.id, frame))
     }
     // A storm of packets that get no answer is the kernel's to drop for a while.
     if (isRefused && hand.installable && !sim.passage.unkeyed)
       this.#install(hand.key, actions, now() + limits.refusedMs)
     if (actions.length > 0) this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
+    return isRefused
   }
 
   #ask(ask: Ask): void {
@@ -298,8 +366,7 @@ export class Delivery {
       this.#world.datapath.execute(packet, offload, inPort, actions)
     } catch (error) {
       if (!(error instanceof DatapathError)) throw error
-      if (error.code !== 'E2BIG' || actions.length <= limits.outputsPerPiece)
-        this.#executeFailures++
+      if (error.code !== 'E2BIG' || actions.length <= outputsPerPiece) this.#executeFailures++
       else for (const piece of pieces(actions)) this.#execute(packet, offload, inPort, piece)
     }
   }
@@ -311,23 +378,11 @@ export class Delivery {
 
 const noSources: readonly never[] = []
 
-/** Cuts a long list of actions; every piece starts with the rewrites before it. */
-function pieces(actions: readonly Action[]): Action[][] {
-  const list: Action[][] = []
-  let rewrites: Action[] = []
-  let piece: Action[] = []
-  let outputs = 0
-  for (const action of actions) {
-    piece.push(action)
-    if (action.kind !== 'output') {
-      rewrites = [...rewrites, action]
-      continue
-    }
-    if (++outputs < limits.outputsPerPiece) continue
-    list.push(piece)
-    piece = [...rewrites]
-    outputs = 0
-  }
-  if (outputs > 0) list.push(piece)
-  return list
+/** Bytes of the longest IP packet that will leave for a packet in hand. */
+function lengthOf({ packet, offload }: PacketInHand): number {
+  return ipLength(packet, offload === undefined ? 0 : segmentSizeOf(offload))
+}
+
+function cut(packet: Uint8Array, offload: Offload | undefined, mtu: number): readonly Uint8Array[] {
+  return fragmentFrame(packet, mtu, offload && pendingChecksumOf(offload)) ?? []
 }

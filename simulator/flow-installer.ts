@@ -6,6 +6,7 @@
 import { type Datapath, DatapathError, type FlowId } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import { createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
+import { hasLengthLimit } from './flow-actions.ts'
 import type { FlowUse, StateEntry } from './flow-state.ts'
 import { type Flow, FlowTable } from './flow-table.ts'
 import type { Lively } from './simulation.ts'
@@ -89,7 +90,8 @@ export class FlowInstaller implements FlowUse {
     this.take(id, { ...flow, usedMs: this.#now() })
     this.#recentKey.set(flow.key)
     this.#recentMask.set(flow.mask)
-    this.#recentActions = flow.actions
+    // What the length of a packet decides is not for all packets to have.
+    this.#recentActions = hasLengthLimit(flow.actions) ? undefined : flow.actions
   }
 
   /** Answers for a flow that stands in the datapath. */

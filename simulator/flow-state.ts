@@ -11,7 +11,7 @@
  *
  * Time and traffic keep entries: flows that rest on one say when they last carried a packet.
  */
-import type { Effect } from './simulation.ts'
+import type { Effect } from './effect.ts'
 import { fullTag, stateTag, type Tag } from './tag.ts'
 import { type Tuple, TupleTable } from './tuple-table.ts'
 

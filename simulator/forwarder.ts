@@ -12,9 +12,11 @@ import { adoptFlows } from './adoption.ts'
 import { Delivery, type DeliveryCounters } from './delivery.ts'
 import { type FlowCounters, FlowInstaller } from './flow-installer.ts'
 import { Learning } from './learning.ts'
+import { Meters } from './meters.ts'
 import { Simulation } from './simulation.ts'
 import type { Tag } from './tag.ts'
 import { type TraceResult, tracePacket } from './trace.ts'
+import type { Story } from './trace-request.ts'
 import { VirtualTopology } from './virtual-topology.ts'
 import { type PortStatus, Vports } from './vports.ts'
 
@@ -54,6 +56,17 @@ export interface ForwarderStatus extends DeliveryCounters, FlowCounters {
   readonly learned: number
   /** Connections and translations that chains remember. */
   readonly connections: number
+  /** Meters of ports with a bandwidth limit. */
+  readonly meters: number
+  /** Why ports with a bandwidth limit have none. */
+  readonly meterProblem: string | undefined
+}
+
+/** A trace request as it stands on this host. */
+export interface TraceRequestStatus {
+  readonly id: string
+  /** Packets that it still wants. */
+  readonly left: number
 }
 
 export class Forwarder {
@@ -62,6 +75,7 @@ export class Forwarder {
   readonly #now: () => number
   readonly #flows: FlowInstaller
   readonly #vports: Vports
+  readonly #meters: Meters
   readonly #learning: Learning
   readonly #delivery: Delivery
   readonly #sim = new Simulation()
@@ -81,6 +95,7 @@ export class Forwarder {
     this.#now = now
     this.#flows = flows
     this.#vports = new Vports(datapath, topology)
+    this.#meters = new Meters(datapath, topology)
     this.#learning = learning
     this.#delivery = new Delivery({ datapath, topology, flows, learning, sim: this.#sim, now })
   }
@@ -90,6 +105,7 @@ export class Forwarder {
     const { tags, bindings } = this.topology.apply(batch)
     this.#flows.invalidate(tags)
     this.#flows.invalidate(this.#vports.change(bindings))
+    this.#flows.invalidate(this.#meters.sync())
     this.#delivery.retryParked()
   }
 
@@ -99,6 +115,7 @@ export class Forwarder {
    */
   adopt(): void {
     const strangers = this.#vports.removeStrangers()
+    this.#meters.removeStrangers()
     const { kept, removed } = adoptFlows({
       datapath: this.#datapath,
       topology: this.topology,
@@ -126,6 +143,7 @@ export class Forwarder {
     this.#nextCheckMs = nowMs + limits.checkMs
     this.#follow(this.#vports.check())
     this.#follow(this.#vports.retry())
+    this.#follow(this.#meters.sync())
     this.#follow(this.#learning.sweep(nowMs))
     this.#follow(this.topology.state.sweep(nowMs, this.#flows))
     this.#delivery.tick(nowMs)
@@ -149,6 +167,16 @@ export class Forwarder {
     return tracePacket(this.topology, port, packet)
   }
 
+  /** Trace requests that still want packets. */
+  traceRequests(): readonly TraceRequestStatus[] {
+    return this.topology.services.traces.map(({ id, left }) => ({ id, left }))
+  }
+
+  /** What a trace request's packets have told. */
+  stories(request: string): readonly Story[] {
+    return this.topology.services.stories.of(request)
+  }
+
   status(): ForwarderStatus {
     const { masks, upcalls, lost, misses } = this.#datapath.counters()
     return {
@@ -163,6 +191,8 @@ export class Forwarder {
       pendingPorts: this.#vports.pending,
       learned: this.topology.countLearned(),
       connections: this.topology.state.size,
+      meters: this.#meters.count,
+      meterProblem: this.#meters.problem,
       ...this.#delivery.counters,
       ...this.#flows.counters,
     }

@@ -6,11 +6,12 @@
  * A flow *to* an address does not keep it: a station that has moved is found again by what it sends.
  */
 import type { MacEntry } from './bridge.ts'
+import type { Effect } from './effect.ts'
 import { forgetMac, forgetNeighbor, learnAddress, learnMac, learnNeighbor } from './facts.ts'
 import type { Flow, FlowTable } from './flow-table.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import type { LearnedNeighbor, VirtualRouterPort } from './router.ts'
-import type { Effect, Simulation } from './simulation.ts'
+import type { Simulation } from './simulation.ts'
 import { neighborTag, type Tag } from './tag.ts'
 
 export const limits = {

@@ -3,7 +3,7 @@
  * chains indexed. It follows the store; devices hold a chain for good, its rules change in it.
  */
 import { parseIp } from '../packet/address.ts'
-import type { AddressGroup, Rule } from '../topology/model.ts'
+import type { AddressGroup, Condition, Rule } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
 import { type CompiledAction, compileAction } from './compile-action.ts'
 import { type Check, compileChecks } from './condition.ts'
@@ -151,7 +151,11 @@ export class Policies {
   }
 }
 
-function fragmentsOf({ condition }: Rule): VirtualRule['fragments'] {
+export function fragmentsOf({
+  condition,
+}: {
+  readonly condition?: Condition | undefined
+}): VirtualRule['fragments'] {
   if (condition?.fragments !== undefined) return condition.fragments
   const asksPorts = condition?.srcPorts !== undefined || condition?.dstPorts !== undefined
   return asksPorts ? 'header' : 'any'

@@ -3,11 +3,13 @@
  * to a vport of the datapath.
  */
 import type { Action } from '../packet/action.ts'
+import type { QosPolicy } from '../topology/model.ts'
 import type { VirtualBridge } from './bridge.ts'
 import { type Filtered, passOut } from './filter.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Simulation } from './simulation.ts'
 import type { Tag } from './tag.ts'
+import type { VirtualTrace } from './trace-request.ts'
 
 /** What ports of all devices have. */
 export interface PortState extends Filtered {
@@ -24,6 +26,11 @@ export interface PortState extends Filtered {
   groups: ReadonlySet<string>
   /** Sends out of the vport. */
   output: Action | undefined
+  qos: QosPolicy | undefined
+  /** Limits what comes in, while the datapath has such a meter. */
+  meter: Action | undefined
+  /** Undefined rather than empty, so that nobody who traces nothing looks. */
+  traces: readonly VirtualTrace[] | undefined
 }
 
 export interface VirtualBridgePort extends PortState {

@@ -35,6 +35,8 @@ export function pushDifferences(
     return
   }
   if (to[8] === ethertypeIpv4) pushTranslation(from, to, push)
+  const tos = (word(to, 9) >>> 8) & 0xff
+  if (((word(from, 9) >>> 8) & 0xff) !== tos) push({ kind: 'setTos', tos })
   const ttl = (word(to, 9) >>> 16) & 0xff
   if (((word(from, 9) >>> 16) & 0xff) !== ttl) push(ttlActions[ttl] ?? { kind: 'setTtl', ttl })
 }

@@ -8,12 +8,14 @@
 import { broadcastOf, type Cidr, contains, networkOf } from '../packet/address.ts'
 import { fragLater, fragNone } from '../packet/flow-key.ts'
 import { enterDevice, type Filtered, leaveDevice } from './filter.ts'
+import { fitsLink, linkMtu } from './link-mtu.ts'
 import { joinMac } from './mac-table.ts'
 import { type NextHop, resolveNextHop } from './neighbor.ts'
 import type { PortState } from './port.ts'
 import type { RouteEntry, RouteTable } from './route-table.ts'
 import { type Simulation, word } from './simulation.ts'
 import { neighborTag, type Tag } from './tag.ts'
+import type { VirtualTrace } from './trace-request.ts'
 
 export interface VirtualRouter extends Filtered {
   readonly id: string
@@ -21,6 +23,7 @@ export interface VirtualRouter extends Filtered {
   adminUp: boolean
   readonly tag: Tag
   readonly routes: RouteTable
+  traces: readonly VirtualTrace[] | undefined
 }
 
 export interface VirtualRouterPort extends PortState {
@@ -30,6 +33,8 @@ export interface VirtualRouterPort extends PortState {
   readonly macHigh: number
   readonly macLow: number
   readonly addresses: readonly Cidr[]
+  /** The largest IP packet that leaves by it; 0 for what the link says. */
+  readonly mtu: number
   /** MAC addresses by IPv4 address as a signed number: configured ones, and ones learned by ARP. */
   readonly neighbors: ReadonlyMap<number, number>
   readonly learned: Map<number, LearnedNeighbor>
@@ -62,6 +67,7 @@ const icmp = {
   host: 1,
   protocol: 2,
   port: 3,
+  tooBig: 4,
   prohibited: 13,
 } as const
 
@@ -172,6 +178,7 @@ function forwardIpv4(
     sim.seeIpDst(32)
     if (isDirectedBroadcast(egress, address)) return sim.drop('directed broadcast')
   }
+  if (!fitsLink(sim, ingress, egress, sim.mayCut)) return tooBig(sim, ingress, linkMtu(egress))
   if (!leaveDevice(sim, router, egress)) return undefined
   const hop = resolveNextHop(egress, address)
   if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address, route)
@@ -227,6 +234,12 @@ function prohibit(sim: Simulation, ingress: VirtualRouterPort, reason: string): 
   return unreachable(sim, ingress, icmp.prohibited, reason)
 }
 
+/** RFC 1191 section 4: fragmentation needed, with the MTU of the next hop. */
+function tooBig(sim: Simulation, ingress: VirtualRouterPort, mtu: number): undefined {
+  const reason = 'packet is too big for the next link'
+  return icmpError(sim, ingress, icmp.unreachable, icmp.tooBig, reason, mtu)
+}
+
 function unreachable(
   sim: Simulation,
   ingress: VirtualRouterPort,
@@ -243,6 +256,7 @@ function icmpError(
   type: number,
   code: number,
   reason: string,
+  parameter = 0,
 ): undefined {
   const source = sourceFor(ingress, word(sim.work, 10))
   sim.seeIpSrc(32)
@@ -255,6 +269,7 @@ function icmpError(
     type,
     code,
     source,
+    parameter,
     reason,
   })
   return sim.drop(reason)

@@ -5,11 +5,14 @@
  */
 import type { FlowKey } from '../packet/flow-key.ts'
 import { flood, floodExterior, simulateBridge } from './bridge.ts'
+import { takesDhcp } from './dhcp.ts'
 import { enterDevice, leaveDevice, passIn } from './filter.ts'
 import { leavePort, type VirtualBridgePort, type VirtualPort } from './port.ts'
+import { markIn, meterIn } from './qos.ts'
 import { simulateRouter } from './router.ts'
 import { limits, type OutcomeKind, type Simulation, word } from './simulation.ts'
 import { vportTag } from './tag.ts'
+import { noteTraces } from './trace-request.ts'
 
 /** Finds the port that a vport stands for. */
 export interface PortFinder {
@@ -69,7 +72,9 @@ function walk(sim: Simulation, start: VirtualPort): void {
     sim.story?.push(`port ${port.id}: enters ${port.kind}`)
     sim.tag(port.tag)
     sim.passage.enter(sim.devices, port)
+    if (!serve(sim, port)) return
     if (port.inbound !== undefined && port.adminUp && !passIn(sim, port, port.inbound)) return
+    if (port.kind === 'bridge') markIn(sim, port)
     sim.passage.frame.entered.set(sim.work)
     const egress: VirtualPort | typeof flood | undefined =
       port.kind === 'router' ? simulateRouter(sim, port) : enterBridge(sim, port)
@@ -80,6 +85,17 @@ function walk(sim: Simulation, start: VirtualPort): void {
     }
     port = leavePort(sim, egress)
   }
+}
+
+/** What a port does before any chain: traces, the meter, DHCP. False when the packet is taken. */
+function serve(sim: Simulation, port: VirtualPort): boolean {
+  const device = port.kind === 'bridge' ? port.bridge : port.router
+  if (port.traces !== undefined) noteTraces(sim, port, port.traces)
+  if (device.traces !== undefined) noteTraces(sim, port, device.traces)
+  if (port.meter !== undefined) meterIn(sim, port.meter)
+  if (port.kind === 'router' || port.peer !== undefined) return true
+  const { dhcp } = port.bridge
+  return dhcp === undefined || !takesDhcp(sim, port, dhcp)
 }
 
 function enterBridge(sim: Simulation, port: VirtualBridgePort) {

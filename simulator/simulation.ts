@@ -10,12 +10,13 @@
  */
 import type { Action } from '../packet/action.ts'
 import { createKey, type FieldName, type FlowKey, fields, keyWords } from '../packet/flow-key.ts'
-import type { StateEntry, StateKey } from './flow-state.ts'
+import type { Effect } from './effect.ts'
 import { Passage } from './passage.ts'
-import type { VirtualBridgePort, VirtualPort } from './port.ts'
+import type { VirtualPort } from './port.ts'
 import { pushDifferences } from './rewrite.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Tag } from './tag.ts'
+import type { VirtualTrace } from './trace-request.ts'
 
 export const limits = {
   /** Devices on one path through the topology, as the original's. */
@@ -23,54 +24,6 @@ export const limits = {
   /** Devices on all paths of a flood. */
   steps: 4096,
 } as const
-
-/** What happens beside forwarding. Nothing of it is done before the forwarder commits it. */
-export type Effect =
-  | {
-      readonly kind: 'learnMac'
-      readonly port: VirtualBridgePort
-      readonly mac: number
-    }
-  | {
-      readonly kind: 'learnAddress'
-      readonly port: VirtualBridgePort
-      readonly address: number
-      readonly mac: number
-    }
-  | {
-      readonly kind: 'learnNeighbor'
-      readonly port: VirtualRouterPort
-      readonly address: number
-      readonly mac: number
-    }
-  /** Answers the packet as it was at `port`, after `changes`: an echo reply. */
-  | {
-      readonly kind: 'echo'
-      readonly port: VirtualRouterPort
-      readonly changes: readonly Action[]
-    }
-  /** Likewise, with an ICMP error from `source`. */
-  | {
-      readonly kind: 'icmpError'
-      readonly port: VirtualRouterPort
-      readonly changes: readonly Action[]
-      readonly type: number
-      readonly code: number
-      readonly source: number
-      /** Why the packet was dropped. */
-      readonly reason: string
-    }
-  /** Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error. */
-  | {
-      readonly kind: 'refusal'
-      readonly port: VirtualPort
-      readonly changes: readonly Action[]
-      readonly reason: string
-    }
-  /** A connection or translation is to be remembered. */
-  | { readonly kind: 'addState'; readonly entry: StateEntry }
-  /** A connection was answered, closes, or goes on after that; `flags` are TCP's. */
-  | { readonly kind: 'useState'; readonly key: StateKey; readonly flags: number }
 
 /** What lives as long as packets show that it does. */
 export interface Lively {
@@ -120,11 +73,25 @@ export class Simulation {
   /** The agent answers this packet itself. */
   consumed = false
   looped = false
+  /**
+   * The packet's length as `ipLength` says, and whether it may be cut: for the caller to set, 0
+   * when a flow is sought that serves all lengths.
+   */
+  length = 0
+  mayCut = false
+  /** The least MTU on the present path that the packet may exceed, and on all paths; 0 for none. */
+  pathMtu = 0
+  lengthMax = 0
+  /** What must come before anything is sent. */
+  #meter: Action | undefined
+  /** Trace requests whose condition it met. */
+  readonly traces: VirtualTrace[] = []
   /** The walk in words, while somebody traces. */
   story: string[] | undefined
   /** As the actions so far have left the packet. */
   readonly #emitted = createKey()
   readonly #saved: FlowKey[] = Array.from({ length: limits.devices + 1 }, createKey)
+  readonly #savedMtus: number[] = new Array<number>(limits.devices + 1).fill(0)
   #rewritten = false
   /** Whether a rewrite was emitted; before the first, packets leave as they came. */
   #changed = false
@@ -144,8 +111,13 @@ export class Simulation {
     this.actionCount = 0
     if (this.effects.length > 0) this.effects.length = 0
     if (this.sources.length > 0) this.sources.length = 0
+    if (this.traces.length > 0) this.traces.length = 0
+    if (this.story !== undefined) this.story.length = 0
     this.devices = 0
     this.steps = 0
+    this.pathMtu = 0
+    this.lengthMax = 0
+    this.#meter = undefined
     this.reason = ''
     this.missing = undefined
     this.unreachable = undefined
@@ -249,6 +221,19 @@ export class Simulation {
     this.#rewritten = true
   }
 
+  /** Writes the DS field and leaves the ECN bits (RFC 2474, RFC 3168). */
+  rewriteDscp(dscp: number): void {
+    this.see('ipTos')
+    const tos = (dscp << 2) | ((word(this.work, 9) >>> 8) & 3)
+    this.work[9] = ((word(this.work, 9) & 0xffff_00ff) | (tos << 8)) >>> 0
+    this.#rewritten = true
+  }
+
+  /** Has the packet pass a meter before anything of it is sent. */
+  passMeter(action: Action): void {
+    this.#meter = action
+  }
+
   rewriteIpSrc(address: number): void {
     this.seeIpSrc(32)
     this.work[10] = address
@@ -307,6 +292,12 @@ export class Simulation {
       this.drop('copies of an ICMP message would differ inside')
       return
     }
+    if (this.#meter !== undefined) {
+      this.actions[this.actionCount++] = this.#meter
+      this.#meter = undefined
+    }
+    if (this.pathMtu !== 0 && (this.lengthMax === 0 || this.pathMtu < this.lengthMax))
+      this.lengthMax = this.pathMtu
     if (this.#rewritten) this.#emitChanges()
     this.actions[this.actionCount++] = action
   }
@@ -344,12 +335,14 @@ export class Simulation {
   /** Keeps the header while a copy of the packet goes another way. */
   save(): void {
     this.#saved[this.devices]?.set(this.work)
+    this.#savedMtus[this.devices] = this.pathMtu
   }
 
   restore(devices: number): void {
     const saved = this.#saved[devices]
     if (saved !== undefined) this.work.set(saved)
     this.devices = devices
+    this.pathMtu = this.#savedMtus[devices] ?? 0
     this.passage.resume(devices)
     this.#ethAction = undefined
     this.#rewritten = true

@@ -49,6 +49,11 @@ export function neighborTag(port: string, address: number): Tag {
   return `neighbor:${port}:${formatIp(address)}`
 }
 
+/** What DHCP gives to a MAC address on a bridge. */
+export function dhcpTag(bridge: string, mac: number): Tag {
+  return `dhcp:${bridge}:${formatMac(mac)}`
+}
+
 /** A chain and its rules. */
 export function chainTag(id: string): Tag {
   return `chain:${id}`

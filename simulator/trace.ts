@@ -1,11 +1,14 @@
 /** Tells in words what the simulator does with a packet and why, without doing it. */
 import type { Action } from '../packet/action.ts'
+import { formatIp } from '../packet/address.ts'
 import { composeFrame } from '../packet/compose.ts'
 import { extractKey } from '../packet/extract.ts'
 import { createKey, type FlowKey } from '../packet/flow-key.ts'
 import { formatActions, formatFlow, formatKey, parseKey, TextError } from '../packet/text.ts'
+import type { Effect } from './effect.ts'
+import { flowActions } from './flow-actions.ts'
 import { simulateAgain } from './simulate.ts'
-import { type Effect, type OutcomeKind, Simulation } from './simulation.ts'
+import { type OutcomeKind, Simulation } from './simulation.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 export interface TraceResult {
@@ -44,20 +47,28 @@ export function tracePacket(topology: VirtualTopology, id: string, packet: strin
   const sim = new Simulation()
   sim.story = []
   sim.passage.packet = composeFrame(key)
-  const outcome = simulateAgain(port, false, key, undefined, sim)
-  const actions: readonly Action[] = outcome === 'drop' ? [] : sim.actions.slice(0, sim.actionCount)
+  simulateAgain(port, false, key, undefined, sim)
+  const result = { port: id, ...describeWalk(sim) }
+  return { text: formatTrace(result), ...result }
+}
+
+/** The walk of a simulation that kept its story, for people. */
+export function tellStory(sim: Simulation): string {
+  return formatTrace({ port: '', ...describeWalk(sim) })
+}
+
+function describeWalk(sim: Simulation): Omit<TraceResult, 'text' | 'port'> {
+  const { key, mask, outcome } = sim
+  const actions: readonly Action[] = outcome === 'drop' ? [] : flowActions(sim)
   const makesFlow = (outcome === 'forward' || outcome === 'drop') && !sim.passage.unkeyed
-  const flow = makesFlow ? formatFlow({ key, mask: sim.mask }, actions) : undefined
-  const result = {
-    port: id,
+  return {
     packet: formatKey(key),
-    steps: [...sim.story, ...sim.effects.map(describeEffect)],
+    steps: [...(sim.story ?? []), ...sim.effects.map(describeEffect)],
     outcome,
     reason: outcome === 'forward' ? '' : sim.reason,
-    flow,
+    flow: makesFlow ? formatFlow({ key, mask }, actions) : undefined,
     actions: formatActions(actions),
   }
-  return { text: formatTrace(result), ...result }
 }
 
 function parsePacket(text: string): FlowKey {
@@ -113,6 +124,8 @@ function describeEffect(effect: Effect): string {
       return `would send: ICMP type ${effect.type} code ${effect.code} from port ${effect.port.id}`
     case 'refusal':
       return `would send: a refusal back through port ${effect.port.id}`
+    case 'dhcp':
+      return `would send: a DHCP message with ${formatIp(effect.lease.address)} for the client`
     case 'addState':
       return `would remember: ${effect.entry.forward.tag}, answered by ${effect.entry.backward.tag}`
     case 'useState':

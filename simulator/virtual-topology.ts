@@ -25,6 +25,7 @@ import { Policies } from './policy.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import type { RouteEntry } from './route-table.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
+import { Services } from './services.ts'
 import { type Tag, vportTag } from './tag.ts'
 
 type ChangeOf<K extends Change['kind']> = Extract<Change, { kind: K }>
@@ -45,6 +46,7 @@ export class VirtualTopology {
   readonly bindings = new Map<string, Binding>()
   readonly policies = new Policies()
   readonly state = new FlowState()
+  readonly services = new Services()
   readonly #configs = new Map<string, Port>()
   readonly #hosts = new Set<string>()
   readonly #zones = new Map<string, Zone>()
@@ -96,6 +98,7 @@ export class VirtualTopology {
     for (const { id } of renewed) this.#linkPort(id)
     for (const change of changes)
       if (change.kind === 'route' && change.value !== undefined) this.#addRoute(change.value)
+    this.services.apply(changes, this, this.#tags)
     return { tags: this.#takeTags(), bindings }
   }
 
@@ -367,9 +370,10 @@ function isSameDevice(a: Port, b: Port): boolean {
   return JSON.stringify(deviceOf(a)) === JSON.stringify(deviceOf(b))
 }
 
-/** A port without its stations, chains and groups. */
+/** A port without its stations, chains, groups and policy. */
 function deviceOf(port: Port) {
-  const { inboundChain: _in, outboundChain: _out, portGroups: _groups, ...rest } = port
+  const { inboundChain: _in, outboundChain: _out, portGroups: _groups, ...other } = port
+  const { qosPolicy: _policy, ...rest } = other
   if (rest.kind === 'router') return rest
   const { stations: _stations, ...device } = rest
   return device

@@ -11,6 +11,8 @@ const parts: readonly { readonly kind: Kind; readonly field: string; readonly of
   { kind: 'route', field: 'port', of: 'port' },
   { kind: 'binding', field: 'id', of: 'port' },
   { kind: 'rule', field: 'chain', of: 'chain' },
+  { kind: 'dhcpSubnet', field: 'bridge', of: 'bridge' },
+  { kind: 'dhcpHost', field: 'subnet', of: 'dhcpSubnet' },
 ]
 
 /** Objects that one deletion may take along; more are refused. */

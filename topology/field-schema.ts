@@ -31,6 +31,8 @@ export const cidrSchema = z.string().refine((text) => parseCidr(text) !== undefi
 export const cidr6Schema = z.string().refine((text) => parseCidr6(text) !== undefined, {
   message: 'must be an IPv6 network such as fd00::/64',
 })
+/** The size of an IP packet; RFC 791 asks 68 of every link. */
+export const mtuSchema = z.int().min(68).max(65_535)
 /** A Linux interface name, IFNAMSIZ less the end of string. */
 export const interfaceSchema = z
   .string()

@@ -1,7 +1,7 @@
 /** The marks of an object: what it refers to and what it claims for itself. */
 
 import { canonicalAddress } from './block.ts'
-import type { BridgePort, Kind, RouterPort, Rule } from './model.ts'
+import type { BridgePort, Condition, Kind, RouterPort, Rule } from './model.ts'
 import type { Entry } from './objects.ts'
 
 /** A field that names another object. */
@@ -54,16 +54,28 @@ export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
     case 'chain':
     case 'portGroup':
     case 'addressGroup':
+    case 'qosPolicy':
       return []
     case 'bridge':
+      return [...filterReferences(value), ...optional('qosPolicy', 'qosPolicy', value.qosPolicy)]
     case 'router':
       return filterReferences(value)
+    case 'dhcpSubnet':
+      return [{ field: 'bridge', kind: 'bridge', id: value.bridge }]
+    case 'dhcpHost':
+      return [{ field: 'subnet', kind: 'dhcpSubnet', id: value.subnet }]
+    case 'traceRequest':
+      return [
+        { field: 'device', kind: value.device.kind, id: value.device.id },
+        ...conditionReferences(value.condition),
+      ]
     case 'rule':
       return ruleReferences(value)
     case 'port':
       return [
         ...filterReferences(value),
         ...many('portGroups', 'portGroup', value.portGroups),
+        ...optional('qosPolicy', 'qosPolicy', value.qosPolicy),
         value.kind === 'bridge'
           ? { field: 'bridge', kind: 'bridge', id: value.bridge }
           : { field: 'router', kind: 'router', id: value.router },
@@ -109,6 +121,8 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
     case 'chain':
     case 'portGroup':
     case 'addressGroup':
+    case 'qosPolicy':
+    case 'traceRequest':
       if (value.name === undefined) return []
       return [
         {
@@ -133,12 +147,18 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
           problem: `position ${value.position} of chain ${value.chain} is taken; choose another`,
         },
       ]
+    case 'dhcpHost':
+      return [value.mac, value.address].map((one) => ({
+        mark: `dhcp ${value.subnet} ${one}`,
+        problem: `${one} is taken in dhcpSubnet ${value.subnet}; choose another one`,
+      }))
     case 'host':
     case 'route':
     case 'pool':
     case 'address':
     case 'network':
     case 'endpoint':
+    case 'dhcpSubnet':
       return []
   }
 }
@@ -189,11 +209,17 @@ function filterReferences(device: {
   ]
 }
 
-function ruleReferences({ chain, condition = {}, action }: Rule): readonly Reference[] {
-  const { traversed } = condition
+function ruleReferences({ chain, condition, action }: Rule): readonly Reference[] {
   return [
     { field: 'chain', kind: 'chain', id: chain },
     ...optional('action.chain', 'chain', action.kind === 'jump' ? action.chain : undefined),
+    ...conditionReferences(condition),
+  ]
+}
+
+function conditionReferences(condition: Condition = {}): readonly Reference[] {
+  const { traversed } = condition
+  return [
     ...many('condition.inPorts.is', 'port', condition.inPorts?.is),
     ...many('condition.outPorts.is', 'port', condition.outPorts?.is),
     ...optional('condition.portGroup', 'portGroup', condition.portGroup?.is),

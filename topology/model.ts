@@ -14,6 +14,7 @@
  * A chain's rules are objects of their own, in the order of their positions.
  */
 import { z } from 'zod'
+import { dhcpHostSchema, dhcpSubnetSchema } from './dhcp-schema.ts'
 import {
   addressSchema,
   endpointSchema,
@@ -30,6 +31,7 @@ import {
   ip6Schema,
   ipSchema,
   macSchema,
+  mtuSchema,
   nameSchema,
 } from './field-schema.ts'
 import {
@@ -40,6 +42,7 @@ import {
   type ruleActionSchema,
   ruleSchema,
 } from './policy-schema.ts'
+import { qosPolicySchema, traceRequestSchema } from './qos-schema.ts'
 
 export const hostSchema = z.strictObject({ id: idSchema, name: z.string().min(1).max(253) })
 
@@ -50,6 +53,10 @@ export const bridgeSchema = z.strictObject({
   /** What packets must pass on their way in and out. */
   inboundChain: idSchema.optional(),
   outboundChain: idSchema.optional(),
+  /** Of ports that name no other. */
+  qosPolicy: idSchema.optional(),
+  /** The largest IP packet that its links carry. */
+  mtu: mtuSchema.optional(),
 })
 
 export const routerSchema = z.strictObject({
@@ -72,6 +79,7 @@ export const bridgePortSchema = z.strictObject({
   inboundChain: idSchema.optional(),
   outboundChain: idSchema.optional(),
   portGroups: z.array(idSchema).max(64).optional(),
+  qosPolicy: idSchema.optional(),
   /** Who is known to be behind this port: nothing is flooded or asked for to find them. */
   stations: z
     .array(
@@ -95,6 +103,9 @@ export const routerPortSchema = z.strictObject({
   inboundChain: idSchema.optional(),
   outboundChain: idSchema.optional(),
   portGroups: z.array(idSchema).max(64).optional(),
+  qosPolicy: idSchema.optional(),
+  /** The largest IP packet that may leave by it; else the MTU of the bridge that it is linked to. */
+  mtu: mtuSchema.optional(),
   mac: macSchema,
   /** The router's own on this link. Each gives a LOCAL /32 route and a connected route. */
   addresses: z.array(cidrSchema).max(64),
@@ -149,6 +160,10 @@ export const schemas = {
   rule: ruleSchema,
   portGroup: portGroupSchema,
   addressGroup: addressGroupSchema,
+  dhcpSubnet: dhcpSubnetSchema,
+  dhcpHost: dhcpHostSchema,
+  qosPolicy: qosPolicySchema,
+  traceRequest: traceRequestSchema,
 } as const
 
 export type Kind = keyof typeof schemas
@@ -176,5 +191,9 @@ export type Condition = z.infer<typeof conditionSchema>
 export type RuleAction = z.infer<typeof ruleActionSchema>
 export type PortGroup = ObjectOf<'portGroup'>
 export type AddressGroup = ObjectOf<'addressGroup'>
+export type DhcpSubnet = ObjectOf<'dhcpSubnet'>
+export type DhcpHost = ObjectOf<'dhcpHost'>
+export type QosPolicy = ObjectOf<'qosPolicy'>
+export type TraceRequest = ObjectOf<'traceRequest'>
 
 export const kinds = Object.keys(schemas) as readonly Kind[]

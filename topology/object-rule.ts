@@ -1,10 +1,11 @@
 /** Rules about one object of the outcome and those it names. */
 import { contains, formatCidr, networkOf, parseCidr, parseIp } from '../packet/address.ts'
+import { checkDhcpHost, checkDhcpSubnet } from './dhcp-rule.ts'
 import { TopologyError } from './error.ts'
 import { referenceMark } from './mark.ts'
 import type { Binding, Network, Route, RouterPort, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
-import { checkRule } from './policy-rule.ts'
+import { checkCondition, checkRule } from './policy-rule.ts'
 import { checkAddress, checkPool } from './pool-rule.ts'
 import { checkPort } from './port-rule.ts'
 import type { Change } from './store.ts'
@@ -19,7 +20,17 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
     case 'chain':
     case 'portGroup':
     case 'addressGroup':
+    case 'qosPolicy':
       return
+    case 'dhcpSubnet':
+      checkDhcpSubnet(value)
+      break
+    case 'dhcpHost':
+      checkDhcpHost(value, outcome)
+      break
+    case 'traceRequest':
+      checkCondition(`traceRequest ${value.id}`, value.condition)
+      break
     case 'rule':
       checkRule(value)
       break
@@ -50,7 +61,7 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
 /** Objects whose rules look at what `change` changed. */
 export function dependentsOf(change: Change, outcome: Indexed): Iterable<Entry> {
   const { kind, id } = change
-  if (kind === 'port') return outcome.holders(referenceMark(kind, id))
+  if (kind === 'port' || kind === 'dhcpSubnet') return outcome.holders(referenceMark(kind, id))
   if (kind === 'pool' && change.before?.subnet !== change.value?.subnet) {
     return outcome.holders(referenceMark(kind, id))
   }

@@ -21,6 +21,10 @@ const parsers: Parsers = {
   rule: parser('rule', schemas.rule),
   portGroup: parser('portGroup', schemas.portGroup),
   addressGroup: parser('addressGroup', schemas.addressGroup),
+  dhcpSubnet: parser('dhcpSubnet', schemas.dhcpSubnet),
+  dhcpHost: parser('dhcpHost', schemas.dhcpHost),
+  qosPolicy: parser('qosPolicy', schemas.qosPolicy),
+  traceRequest: parser('traceRequest', schemas.traceRequest),
 }
 
 /**

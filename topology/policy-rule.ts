@@ -5,22 +5,28 @@ import type { Condition, Rule, RuleAction } from './model.ts'
 
 /** @throws TopologyError for the first thing about the rule that makes no sense. */
 export function checkRule({ id, condition = {}, action }: Rule): void {
-  for (const field of ['srcPorts', 'dstPorts'] as const) {
-    const range = condition[field]?.is
-    if (range === undefined || range.first <= range.last) continue
-    throw invalid(id, `condition.${field}: last is before first; write ${range.last} first`)
-  }
+  checkCondition(`rule ${id}`, condition)
   checkFragments(id, condition, action)
   checkTargets(id, action)
 }
 
-/** Later fragments have no ports, so who asks for ports must not ask for them. */
-function checkFragments(id: string, condition: Condition, action: RuleAction): void {
+/** @throws TopologyError for the first thing about `owner`'s condition that makes no sense. */
+export function checkCondition(owner: string, condition: Condition = {}): void {
+  for (const field of ['srcPorts', 'dstPorts'] as const) {
+    const range = condition[field]?.is
+    if (range === undefined || range.first <= range.last) continue
+    throw refusal(owner, `condition.${field}: last is before first; write ${range.last} first`)
+  }
+  // Later fragments have no ports, so who asks for ports must not ask for them.
   const { fragments } = condition
-  if (fragments === undefined) return
   const asksPorts = condition.srcPorts !== undefined || condition.dstPorts !== undefined
-  if (asksPorts && (fragments === 'any' || fragments === 'nonHeader'))
-    throw invalid(id, `condition.fragments: ${fragments} have no ports; use header or leave it out`)
+  if (!asksPorts || (fragments !== 'any' && fragments !== 'nonHeader')) return
+  const problem = `${fragments} have no ports; use header or leave it out`
+  throw refusal(owner, `condition.fragments: ${problem}`)
+}
+
+function checkFragments(id: string, { fragments }: Condition, action: RuleAction): void {
+  if (fragments === undefined) return
   const isDynamic = action.kind === 'snat' || action.kind === 'dnat' || action.kind === 'masquerade'
   if (!isDynamic || fragments === 'unfragmented') return
   throw invalid(id, `condition.fragments: ${action.kind} takes unfragmented only; leave it out`)
@@ -50,5 +56,9 @@ function checkRange(id: string, field: string, ports: { first: number; last: num
 }
 
 function invalid(rule: string, problem: string): TopologyError {
-  return new TopologyError('INVALID', `rule ${rule}: ${problem}`)
+  return refusal(`rule ${rule}`, problem)
+}
+
+function refusal(owner: string, problem: string): TopologyError {
+  return new TopologyError('INVALID', `${owner}: ${problem}`)
 }

@@ -8,6 +8,7 @@ import { type Assembler, r0, r1, r2, r3, r4 } from './assembler.ts'
 import { context, count, helper, packetHost, shot, stack, wireVlan } from './kernel.ts'
 import { chainMax, entry, outputsMax, slot, slotPayload, table } from './layout.ts'
 import { callLocate, emitLocate } from './locate.ts'
+import { emitMeter } from './meter.ts'
 import { emitUpcalls } from './upcall.ts'
 
 const { place, scratch } = stack
@@ -33,6 +34,8 @@ export function emitActions(a: Assembler, withMiss: boolean): void {
   emitAddresses(a)
   emitPorts(a)
   emitTunnel(a)
+  emitMeter(a)
+  emitCheckLength(a)
 
   a.label('failed')
   count(a, table.failures)
@@ -191,6 +194,31 @@ function emitTunnel(a: Assembler): void {
     a.helper(helper.setTunnelKey).when(0, 'eq', 0, 'advance')
   }
   a.jump('failed')
+}
+
+/**
+ * The length of the frame, or of one segment with its headers where the packet is still to be cut,
+ * against the slot's. No action before it has changed where the headers stand.
+ */
+function emitCheckLength(a: Assembler): void {
+  a.label('checkLength').load(32, 1, 6, context.gsoSize).when(1, 'eq', 0, 'lengthWhole')
+  a.load(32, 2, 10, place.l4).when(2, 'ne', 0, 'lengthAbove')
+  // IPv6, of which the place says nothing more.
+  a.load(32, 2, 10, place.l3).op('add', 2, 40)
+  a.label('lengthAbove').store(64, 10, stack.block, r2)
+  a.load(32, 1, 10, place.proto).when(1, 'eq', 17, 'lengthUdp').op('add', 2, 12)
+  a.mov(1, { r: 6 }).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, 1)
+  a.helper(helper.loadBytes).when(0, 'ne', 0, 'lengthWhole')
+  a.load(8, 2, 10, scratch).op('shr', 2, 4).op('shl', 2, 2).jump('lengthSegment')
+  a.label('lengthUdp').mov(2, 8)
+  a.label('lengthSegment').load(64, 1, 10, stack.block).op('add', 2, r1)
+  a.load(32, 1, 6, context.gsoSize).op('add', 2, r1).jump('lengthUntagged')
+  a.label('lengthWhole').load(32, 2, 6, context.len)
+  // A tag that stands in the frame does not count.
+  a.label('lengthUntagged').load(32, 1, 10, place.l3).when(1, 'ne', 18, 'lengthCompare')
+  a.op('sub', 2, 4)
+  a.label('lengthCompare').load(32, 1, 7, slotPayload).when(2, 'le', r1, 'advance')
+  a.load(8, 1, 7, 1).when(1, 'ne', 0, 'userspace').jump('drop')
 }
 
 /** Goes on when the packet has the header (0x0800 or 0x0806), otherwise to `advance`. */

@@ -17,6 +17,7 @@ import {
   type FlowMatch,
   type FlowStats,
   type InstalledFlow,
+  type MeterRate,
   type Offload,
   type Upcall,
   type Vport,
@@ -39,6 +40,7 @@ import { FlowStore } from './flow-store.ts'
 import { table } from './layout.ts'
 import { attachExecute, loadPrograms, type Programs, raiseMemoryLimit } from './load.ts'
 import { closeMaps, createMaps, type Maps } from './maps.ts'
+import { MeterTable } from './meter.ts'
 import { PortTable } from './port-table.ts'
 import { openTap, PacketSender, type Tap, UpcallReader } from './tap.ts'
 
@@ -101,6 +103,7 @@ class KernelDatapath implements EbpfDatapath {
   readonly #parts: Parts
   readonly #ports: PortTable
   readonly #flows: FlowStore
+  readonly #meters: MeterTable
   readonly #reader: UpcallReader
   readonly #sender: PacketSender
   readonly #poll: Arena = arena(4096)
@@ -114,6 +117,7 @@ class KernelDatapath implements EbpfDatapath {
     this.#ports = new PortTable({ links, name, programs, ports: maps.byName.ports })
     for (const port of left.ports) this.#ports.adopt(port)
     for (const [port, peer] of this.#flows.peers()) this.#ports.learn(port, peer)
+    this.#meters = new MeterTable(maps.byName.meters)
     this.#reader = new UpcallReader(upcalls.fd)
     this.#sender = new PacketSender(execute.index)
     this.wakeFd = check('eventfd', eventfd(eventFlags))
@@ -162,6 +166,18 @@ class KernelDatapath implements EbpfDatapath {
 
   flows(): Iterable<InstalledFlow> {
     return this.#flows.all()
+  }
+
+  setMeter(id: number, rate: MeterRate): void {
+    this.#meters.set(id, rate)
+  }
+
+  removeMeter(id: number): void {
+    this.#meters.remove(id)
+  }
+
+  meters(): readonly number[] {
+    return this.#meters.ids()
   }
 
   execute(

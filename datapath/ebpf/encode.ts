@@ -27,9 +27,12 @@ export class SlotList {
   }
 
   /** @throws DatapathError `E2BIG` */
-  encode(actions: readonly Action[], peerOf: PeerOf): void {
+  encode(given: readonly Action[], peerOf: PeerOf): void {
     this.#count = 0
     this.bytes.fill(0)
+    const [first] = given
+    if (first?.kind === 'checkPacketLength') this.#checkLength(first)
+    const actions = first?.kind === 'checkPacketLength' ? first.lessEqual : given
     const ordered = order(actions)
     const final = ordered.at(-1)
     for (const action of ordered) {
@@ -39,6 +42,15 @@ export class SlotList {
         this.#last(action.port, peerOf(action.port))
       }
     }
+  }
+
+  #checkLength({ length, greater }: Extract<Action, { kind: 'checkPacketLength' }>): void {
+    const isForAgent = greater.length === 1 && greater[0]?.kind === 'userspace'
+    if (greater.length > 0 && !isForAgent)
+      throw new DatapathError('E2BIG', 'long packets can only go to the agent: execute instead')
+    const at = this.#add(slot.checkLength)
+    this.bytes[at - slotPayload + 1] = isForAgent ? 1 : 0
+    this.#view.setUint32(at, length, true)
   }
 
   #last(port: number, peer: number | undefined): void {
@@ -62,6 +74,8 @@ export class SlotList {
 
   /** Values that go into the packet are in network order, the others in this machine's. */
   #encodeOne(action: Exclude<Action, { kind: 'output' }>): void {
+    if (action.kind === 'checkPacketLength')
+      throw new DatapathError('E2BIG', 'a check of the length comes first: execute instead')
     const at = this.#add(slot[action.kind])
     const { bytes } = this
     switch (action.kind) {
@@ -100,6 +114,9 @@ export class SlotList {
         break
       case 'userspace':
         this.#view.setUint32(at, action.reason, true)
+        break
+      case 'meter':
+        this.#view.setUint32(at, action.id, true)
         break
       case 'popVlan':
         break
@@ -148,6 +165,10 @@ export function decodeSlots(bytes: Uint8Array): readonly Action[] | undefined {
   for (let start = 0; start < bytes.length; start += entry.slotSize) {
     const kind = bytes[start] ?? slot.end
     if (kind === slot.end) break
+    if (kind === slot.checkLength && start === 0) {
+      const lessEqual = decodeSlots(bytes.subarray(entry.slotSize))
+      return lessEqual && [decodeCheckLength(bytes, lessEqual)]
+    }
     const decoded = decodeSlot(kind, bytes.subarray(start, start + entry.slotSize))
     if (decoded === undefined) return undefined
     actions.push(...decoded)
@@ -190,11 +211,20 @@ function decodeSlot(kind: number, bytes: Uint8Array): readonly Action[] | undefi
       return [{ kind: 'popVlan' }]
     case slot.setTunnel:
       return [{ kind: 'setTunnel', id: word(0), dst: word(1), src: word(2) }]
+    case slot.meter:
+      return [{ kind: 'meter', id: word(0) }]
     case slot.userspace:
       return [{ kind: 'userspace', reason: word(0) }]
     default:
       return undefined
   }
+}
+
+function decodeCheckLength(bytes: Uint8Array, lessEqual: readonly Action[]): Action {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const greater: readonly Action[] = bytes[1] === 0 ? [] : [{ kind: 'userspace', reason: 1 }]
+  const length = view.getUint32(slotPayload, true)
+  return { kind: 'checkPacketLength', length, greater, lessEqual }
 }
 
 function decodeArp(bytes: Uint8Array, op: number): Action {

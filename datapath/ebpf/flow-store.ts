@@ -67,7 +67,9 @@ export class FlowStore {
   /** The flows that send packets themselves, not copies, to a port. */
   outputsTo(port: number): readonly FlowId[] {
     return [...this.#flows.keys()].filter((id) => {
-      const output = this.actions(id)?.findLast(({ kind }) => kind === 'output')
+      const [first, ...rest] = this.actions(id) ?? []
+      const actions = first?.kind === 'checkPacketLength' ? first.lessEqual : [first, ...rest]
+      const output = actions.findLast((action) => action?.kind === 'output')
       return output?.kind === 'output' && output.port === port
     })
   }

@@ -11,6 +11,8 @@ export const context = {
   ifindex: 40,
   data: 76,
   dataEnd: 80,
+  /** What each segment carries of a packet still to be cut; 0 for others. */
+  gsoSize: 176,
 } as const
 
 /** Numbers of enum bpf_func_id, linux/bpf.h. */

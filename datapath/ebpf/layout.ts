@@ -6,6 +6,7 @@
  *   flows    hash: 20 words of masked key, mask id -> entry index
  *   entries  array: statistics and actions of flows                        shared memory
  *   ports    hash: vport number -> when its next upcall is due
+ *   meters   hash: id -> when the bucket is empty, cost of a byte, depth
  *
  * A flow's actions fill the three slots of an entry, or more entries: then the last slot of each
  * says which comes next. To replace a flow's actions, new entries are written and one update of
@@ -14,7 +15,7 @@
 import { keyWords } from '../../packet/flow-key.ts'
 
 /** Says what the maps hold and how: "MN" and a version. */
-export const format = 0x4d4e_0001
+export const format = 0x4d4e_0002
 
 export const masksMax = 64
 export const flowsMax = 65_536
@@ -87,6 +88,9 @@ export const slot = {
   userspace: 15,
   /** Index of the entry to go on with. */
   next: 16,
+  meter: 17,
+  /** A length; what is longer goes to the agent when the second byte is 1, else nowhere. */
+  checkLength: 18,
 } as const
 
 export const slotPayload = 4
@@ -113,4 +117,9 @@ export const upcallsPerSecond = 20_000
 /** and so many at once. */
 export const upcallBurst = 2000
 
-export type MapName = 'table' | 'flows' | 'entries' | 'ports'
+/** Bytes from the start of a meter's value: nanoseconds, but for the cost of a byte. */
+export const meter = { emptyAt: 0, byteCost: 8, depth: 16, size: 24 } as const
+/** Costs of bytes are in nanoseconds shifted by so many bits. */
+export const meterShift = 16
+
+export type MapName = 'table' | 'flows' | 'entries' | 'ports' | 'meters'

@@ -9,6 +9,7 @@ import {
   flowsMax,
   format,
   type MapName,
+  meter,
   portsMax,
   table,
 } from './layout.ts'
@@ -25,6 +26,7 @@ const shapes: Readonly<Record<MapName, MapShape>> = {
   flows: { name: 'flows', type: 'hash', keySize: flowKeySize, valueSize: 4, count: flowsMax },
   entries: { name: 'entries', type: 'array', keySize: 4, valueSize: entry.size, count: entriesMax },
   ports: { name: 'ports', type: 'hash', keySize: 4, valueSize: 8, count: portsMax },
+  meters: { name: 'meters', type: 'hash', keySize: 4, valueSize: meter.size, count: portsMax },
 }
 
 /** Index of the mask's id in the words of a key of `flows`. */
@@ -37,6 +39,7 @@ export function createMaps(): Maps {
     flows: createMap(shapes.flows),
     entries: createMap(shapes.entries),
     ports: createMap(shapes.ports),
+    meters: createMap(shapes.meters),
   })
   maps.table.view.setUint32(table.format, format, true)
   return maps
@@ -49,14 +52,15 @@ export function adoptMaps(programId: number): Maps | undefined {
     .filter((map) => map !== undefined)
   const find = (name: MapName): BpfMap | undefined =>
     opened.find(({ shape }) => shape.name === name)
-  const [tableMap, flows, entries, ports] = [
+  const [tableMap, flows, entries, ports, meters] = [
     find('table'),
     find('flows'),
     find('entries'),
     find('ports'),
+    find('meters'),
   ]
-  if (tableMap && flows && entries && ports) {
-    const maps = withMemory({ table: tableMap, flows, entries, ports })
+  if (tableMap && flows && entries && ports && meters) {
+    const maps = withMemory({ table: tableMap, flows, entries, ports, meters })
     if (maps.table.view.getUint32(table.format, true) === format) return maps
   }
   for (const map of opened) map.close()

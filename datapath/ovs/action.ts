@@ -20,6 +20,7 @@ import { type Need, need } from './match.ts'
 import type { Output } from './output.ts'
 import {
   actionAttr,
+  checkLengthAttr,
   etherTypeServiceTag,
   keyAttr,
   tagPresent,
@@ -47,10 +48,14 @@ const outputsOnly: ReadonlySet<Action['kind']> = new Set([
   'popVlan',
   'setTunnel',
   'userspace',
+  'meter',
 ])
 
 /** Looks at what actions do to packets of a key. */
-export function planActions(actions: readonly Action[], key: FlowKey): Plan {
+export function planActions(given: readonly Action[], key: FlowKey): Plan {
+  const actions = given.flatMap((action) =>
+    action.kind === 'checkPacketLength' ? [...action.greater, ...action.lessEqual] : [action],
+  )
   if (actions.every(({ kind }) => outputsOnly.has(kind))) return nothing
   const tags = new Tags(key)
   let needs: Need = need.nothing
@@ -134,9 +139,36 @@ function writeAction(
       return
     case 'setArp':
       return
+    case 'meter':
+      out.attribute32(actionAttr.meter, action.id)
+      return
+    case 'checkPacketLength':
+      writeCheckLength(out, action, key, upcallPid)
+      return
     default:
       if (!isBuried) writeHeader(out, action, key)
   }
+}
+
+function writeCheckLength(
+  out: Output,
+  { length, greater, lessEqual }: Extract<Action, { kind: 'checkPacketLength' }>,
+  key: FlowKey,
+  upcallPid: number,
+): void {
+  const start = out.nest(actionAttr.checkLength)
+  const at = out.open(checkLengthAttr.length)
+  out.host16(Math.min(length, 0xffff))
+  out.close(at)
+  for (const [type, actions] of [
+    [checkLengthAttr.greater, greater],
+    [checkLengthAttr.lessEqual, lessEqual],
+  ] as const) {
+    const inner = out.nest(type)
+    writeActions(out, actions, key, upcallPid)
+    out.close(inner)
+  }
+  out.close(start)
 }
 
 type HeaderAction = Extract<
@@ -269,12 +301,26 @@ function readAction({ type, payload }: Attribute): readonly Action[] | undefined
       return [{ kind: 'popVlan' }]
     case actionAttr.userspace:
       return readUserspace(payload)
+    case actionAttr.meter:
+      return [{ kind: 'meter', id: payloadU32(payload) ?? 0 }]
+    case actionAttr.checkLength:
+      return readCheckLength(decodeAttributes(payload))
     case actionAttr.set:
     case actionAttr.setMasked:
       return readSet(decodeAttributes(payload)[0])
     default:
       return undefined
   }
+}
+
+function readCheckLength(attributes: readonly Attribute[]): readonly Action[] | undefined {
+  const length = findAttribute(attributes, checkLengthAttr.length)
+  const [greater, lessEqual] = [checkLengthAttr.greater, checkLengthAttr.lessEqual].map((type) =>
+    readActions(findAttribute(attributes, type) ?? new Uint8Array(0)),
+  )
+  if (length === undefined || greater === undefined || lessEqual === undefined) return undefined
+  const size = (length[0] ?? 0) | ((length[1] ?? 0) << 8)
+  return [{ kind: 'checkPacketLength', length: size, greater, lessEqual }]
 }
 
 function readUserspace(payload: Uint8Array): readonly Action[] | undefined {

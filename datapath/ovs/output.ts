@@ -103,6 +103,11 @@ export class Output {
     this.#size += 4
   }
 
+  host16(value: number): void {
+    this.#view.setUint16(this.#size, value, true)
+    this.#size += 2
+  }
+
   host32(value: number): void {
     this.#view.setUint32(this.#size, value, true)
     this.#size += 4

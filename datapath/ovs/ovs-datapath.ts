@@ -10,16 +10,18 @@ import createDebug from 'debug'
 import type { Action } from '../../packet/action.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey, type FlowKey, keyWords } from '../../packet/flow-key.ts'
-import type {
-  Datapath,
-  DatapathCounters,
-  FlowId,
-  FlowMatch,
-  FlowStats,
-  InstalledFlow,
-  Offload,
-  Upcall,
-  Vport,
+import {
+  type Datapath,
+  type DatapathCounters,
+  DatapathError,
+  type FlowId,
+  type FlowMatch,
+  type FlowStats,
+  type InstalledFlow,
+  type MeterRate,
+  type Offload,
+  type Upcall,
+  type Vport,
 } from '../datapath.ts'
 import { readCookie } from './action.ts'
 import { Receiver, Sender } from './channel.ts'
@@ -113,6 +115,16 @@ class KernelDatapath implements OvsDatapath {
 
   flows(): Iterable<InstalledFlow> {
     return this.#flows.all()
+  }
+
+  setMeter(id: number, _rate: MeterRate): void {
+    throw new DatapathError('EOPNOTSUPP', `meter ${id}: this datapath has no meters`)
+  }
+
+  removeMeter(_id: number): void {}
+
+  meters(): readonly number[] {
+    return []
   }
 
   execute(

@@ -91,7 +91,11 @@ export const actionAttr = {
   pushVlan: 4,
   popVlan: 5,
   setMasked: 11,
+  meter: 19,
+  checkLength: 21,
 } as const
+/** OVS_CHECK_PKT_LEN_ATTR_… */
+export const checkLengthAttr = { length: 1, greater: 2, lessEqual: 3 } as const
 export const userspaceAttr = { pid: 1, userdata: 2 } as const
 
 /** OVS_FRAG_TYPE_LATER is the key's `fragLater`; a tag's presence is our bit too: VLAN_CFI_MASK. */

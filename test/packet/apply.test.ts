@@ -182,6 +182,9 @@ function applyToModel(model: Model, action: Action): Model {
   const above = model.tags.length < 2
   const { ip, udp: datagram, tcp: segment } = model
   switch (action.kind) {
+    case 'meter':
+    case 'checkPacketLength':
+      return model
     case 'pushVlan':
       return { ...model, tags: [action.tci & 0xefff, ...model.tags] }
     case 'popVlan':

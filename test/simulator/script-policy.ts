@@ -50,9 +50,7 @@ export const policyChanges: Readonly<Record<string, Command>> = {
 
 function readRule({ plain, options }: Words): Rule {
   const [id, , chain, , position, action = ''] = plain
-  const condition = Object.fromEntries(
-    [...options].filter(([name]) => name !== 'then').map(([name, text]) => readField(name, text)),
-  )
+  const condition = readCondition(options)
   const verdict = options.get('then') ?? 'accept'
   const value = { id, chain, position: Number(position), condition, action: readAction(action) }
   const isNat = /^(static|snat|dnat|masq|reverse)/.test(action)
@@ -60,6 +58,13 @@ function readRule({ plain, options }: Words): Rule {
     ...value,
     action: isNat ? { ...value.action, verdict } : value.action,
   })
+}
+
+/** The condition that fields of a line say. */
+export function readCondition(options: Words['options']): Record<string, unknown> {
+  return Object.fromEntries(
+    [...options].filter(([name]) => name !== 'then').map(([name, text]) => readField(name, text)),
+  )
 }
 
 function readField(name: string, given: string): [name: string, value: unknown] {

@@ -11,22 +11,23 @@
  *   wait SECONDS      flows      status NAME…  restart      trace PORT PACKET
  *   lose INTERFACE    gain INTERFACE
  *
- * Chains and groups: see script-policy.ts. `quotes` shows ids and quotes of ICMP messages from then on.
+ * Chains and groups: see script-policy.ts. DHCP, policies, MTUs, traces: see script-service.ts. `quotes` shows ids and quotes of ICMP messages from then on.
  *
  * PACKET is `icmp A > B`, `udp A:PORT > B:PORT`, `tcp …`, `arp who-has A tell B`,
  * `arp A is-at MAC to B`, `eth MAC > MAC`, or `key …` in Open vSwitch's notation; with options
  * src= dst= (MAC addresses), ttl= frag= type= flags= vlan= ethtype=, id= of an echo, about=A:P>B:Q for
- * an ICMP error about a UDP packet (TCP with aboutproto=6). MAC addresses may be cut to `:0a` for
+ * an ICMP error about a UDP packet (TCP with aboutproto=6), size= of the IPv4 packet, df=yes. MAC addresses may be cut to `:0a` for
  * 02:00:00:00:00:0a, and are found in the topology when they are left out.
  */
 import { formatIp, parseIp } from '../../packet/address.ts'
-import { writeU16, writeU32 } from '../../packet/bytes.ts'
+import { readU16, writeU16, writeU32 } from '../../packet/bytes.ts'
 import { checksum } from '../../packet/checksum.ts'
 import { readIcmpQuote } from '../../packet/icmp-quote.ts'
 import { formatFlow, formatKey, parseKey } from '../../packet/text.ts'
 import { type Kind, kinds, type Port } from '../../topology/model.ts'
 import { frameOf } from './frame.ts'
 import { policyChanges, type Words } from './script-policy.ts'
+import { serviceChanges, serviceQueries } from './script-service.ts'
 import { host, keyOf, put, type World } from './world.ts'
 
 /** A script says something that its language does not have. */
@@ -61,6 +62,7 @@ const quoting = new WeakSet<World>()
 
 const changes: Readonly<Record<string, Command>> = {
   ...policyChanges,
+  ...serviceChanges,
 
   quotes: (world) => quoting.add(world),
 
@@ -128,6 +130,8 @@ const queries: Readonly<Record<string, (world: World, words: Words, packet: stri
 
     wait: (world, { plain: [seconds = ''] }) =>
       observe(world, () => world.wait(Number(seconds) * 1000)),
+
+    ...serviceQueries,
 
     flows: (world) => showFlows(world),
 
@@ -232,7 +236,12 @@ function showQuote(frame: Uint8Array): string {
   const { kind, protocol, src, dst, ports } = quote
   if (kind === 'echo') return ` id ${ports & 0xffff}`
   const from = `${formatIp(src)}:${ports & 0xffff}`
-  return ` about ${protocol} ${from} > ${formatIp(dst)}:${ports >>> 16}`
+  return ` about ${protocol} ${from} > ${formatIp(dst)}:${ports >>> 16}${mtuOf(frame)}`
+}
+
+/** What an ICMP error says that a packet may have. */
+function mtuOf(frame: Uint8Array): string {
+  return frame[34] === 3 && frame[35] === 4 ? ` mtu ${readU16(frame, 40)}` : ''
 }
 
 /** A frame that comes in on an interface. */
@@ -241,6 +250,8 @@ function readPacket(world: World, interfaceName: string, text: string): Uint8Arr
   const { options } = splitWords(text.split(/\s+/))
   const id = options.get('id')
   const about = options.get('about')
+  if (options.has('size'))
+    return resize(frame, Number(options.get('size')), options.get('df') === 'yes')
   if (id !== undefined) writeU16(frame, 38, Number(id))
   if (about !== undefined) writeQuoted(frame, about, Number(options.get('aboutproto') ?? 17))
   if (id !== undefined || about !== undefined) {
@@ -248,6 +259,18 @@ function readPacket(world: World, interfaceName: string, text: string): Uint8Arr
     writeU16(frame, 36, checksum(frame.subarray(34)))
   }
   return frame
+}
+
+/** An untagged IPv4 packet made longer. */
+function resize(frame: Uint8Array, size: number, dontFragment: boolean): Uint8Array {
+  const longer = new Uint8Array(14 + size)
+  longer.set(frame.subarray(0, longer.length))
+  writeU16(longer, 16, size)
+  if (longer[23] === 17) writeU16(longer, 38, size - 20)
+  if (dontFragment) writeU16(longer, 20, 0x4000)
+  writeU16(longer, 24, 0)
+  writeU16(longer, 24, checksum(longer.subarray(14, 34)))
+  return longer
 }
 
 /** Puts a packet's headers into an untagged ICMP error. */

@@ -1,0 +1,63 @@
+/** What a simulation leads to besides forwarding. */
+import type { Action } from '../packet/action.ts'
+import type { DhcpLease } from '../packet/dhcp-reply.ts'
+import type { StateEntry, StateKey } from './flow-state.ts'
+import type { VirtualBridgePort, VirtualPort } from './port.ts'
+import type { VirtualRouterPort } from './router.ts'
+
+/** What happens beside forwarding. Nothing of it is done before the forwarder commits it. */
+export type Effect =
+  | {
+      readonly kind: 'learnMac'
+      readonly port: VirtualBridgePort
+      readonly mac: number
+    }
+  | {
+      readonly kind: 'learnAddress'
+      readonly port: VirtualBridgePort
+      readonly address: number
+      readonly mac: number
+    }
+  | {
+      readonly kind: 'learnNeighbor'
+      readonly port: VirtualRouterPort
+      readonly address: number
+      readonly mac: number
+    }
+  /** Answers the packet as it was at `port`, after `changes`: an echo reply. */
+  | {
+      readonly kind: 'echo'
+      readonly port: VirtualRouterPort
+      readonly changes: readonly Action[]
+    }
+  /** Likewise, with an ICMP error from `source`. */
+  | {
+      readonly kind: 'icmpError'
+      readonly port: VirtualRouterPort
+      readonly changes: readonly Action[]
+      readonly type: number
+      readonly code: number
+      readonly source: number
+      /** Of the message, such as the MTU of the next hop. */
+      readonly parameter: number
+      /** Why the packet was dropped. */
+      readonly reason: string
+    }
+  /** Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error. */
+  | {
+      readonly kind: 'refusal'
+      readonly port: VirtualPort
+      readonly changes: readonly Action[]
+      readonly reason: string
+    }
+  /** Answers a DHCP client, at its port. */
+  | {
+      readonly kind: 'dhcp'
+      readonly port: VirtualBridgePort
+      readonly lease: DhcpLease
+      readonly serverMac: number
+    }
+  /** A connection or translation is to be remembered. */
+  | { readonly kind: 'addState'; readonly entry: StateEntry }
+  /** A connection was answered, closes, or goes on after that; `flags` are TCP's. */
+  | { readonly kind: 'useState'; readonly key: StateKey; readonly flags: number }

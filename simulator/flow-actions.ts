@@ -1,0 +1,51 @@
+/** The actions of a flow: those of a simulation, and what becomes of packets too long for its way. */
+import type { Action } from '../packet/action.ts'
+import type { Simulation } from './simulation.ts'
+
+/** Ports in one piece of a flood that is too long for the datapath. */
+export const outputsPerPiece = 32
+/** Of an Ethernet header; a VLAN tag does not count (see `checkPacketLength`). */
+const headerSize = 14
+/** Tells upcalls of packets that are too long from others. */
+const tooLong: readonly Action[] = Object.freeze([Object.freeze({ kind: 'userspace', reason: 1 })])
+
+/** What a flow for the packet does. */
+export function flowActions(sim: Simulation): Action[] {
+  const actions = sim.actions.slice(0, sim.actionCount)
+  return sim.lengthMax === 0 ? actions : limitLength(actions, sim.lengthMax, tooLong)
+}
+
+/** The same for IP packets of up to `mtu` bytes; longer ones meet `greater`. */
+export function limitLength(
+  lessEqual: readonly Action[],
+  mtu: number,
+  greater: readonly Action[],
+): Action[] {
+  return [{ kind: 'checkPacketLength', length: mtu + headerSize, greater, lessEqual }]
+}
+
+/** Whether actions depend on the length of a packet. */
+export function hasLengthLimit(actions: readonly Action[]): boolean {
+  return actions[0]?.kind === 'checkPacketLength'
+}
+
+/** Cuts a long list of actions; every piece starts with the rewrites before it. */
+export function pieces(actions: readonly Action[]): Action[][] {
+  const list: Action[][] = []
+  let rewrites: Action[] = []
+  let piece: Action[] = []
+  let outputs = 0
+  for (const action of actions) {
+    piece.push(action)
+    if (action.kind !== 'output') {
+      rewrites = [...rewrites, action]
+      continue
+    }
+    if (++outputs < outputsPerPiece) continue
+    list.push(piece)
+    piece = [...rewrites]
+    outputs = 0
+  }
+  if (outputs > 0) list.push(piece)
+  return list
+}
