@@ -2,7 +2,7 @@
 import type { Item } from './client.ts'
 import { type Collection, stored, textOf } from './collection.ts'
 import { CliError } from './error.ts'
-import { field } from './field.ts'
+import { choice, field, number } from './field.ts'
 
 const {
   create: _,
@@ -52,4 +52,41 @@ function missing(what: string): never {
   throw new CliError('SYNTAX', `Missing arguments, incomplete command (${what})`)
 }
 
-export const hosts: readonly Collection[] = [host, binding]
+const tunnelZone = stored({
+  name: 'tunnel-zone',
+  alias: 'tzone',
+  kind: 'tunnelZone',
+  fields: [
+    field('name', 'name'),
+    choice('type', 'encapsulation', { vxlan: 'vxlan', gre: 'gre', geneve: 'geneve' }),
+    number('port', 'udpPort'),
+  ],
+})
+
+/** Which hosts are in a zone, and by which address. */
+const member: Collection = {
+  name: 'member',
+  alias: undefined,
+  parent: 'tunnel-zone',
+  attributes: [
+    { name: 'zone', refers: 'tunnel-zone', readOnly: true },
+    { name: 'host', refers: 'host' },
+    { name: 'address' },
+  ],
+  list: (client, above) => client.list('zoneMember', above && { zone: above.id }),
+  parentOf: (item) => textOf(item.zone),
+  read: (item, attribute) => textOf(item[attribute]),
+  async create(client, above, values) {
+    const zone = above?.id ?? missing('a tunnel-zone')
+    const host = values.get('host')?.text ?? missing('host HOST')
+    const address = values.get('address')?.text ?? missing('address ADDRESS')
+    const value = { id: `${zone}_${host}`, zone, host, address }
+    const [made] = await client.transact([{ op: 'create', kind: 'zoneMember', value }])
+    return made ?? (value as Item)
+  },
+  async remove(client, item) {
+    await client.transact([{ op: 'delete', kind: 'zoneMember', id: item.id }])
+  },
+}
+
+export const hosts: readonly Collection[] = [host, binding, tunnelZone, member]

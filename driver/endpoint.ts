@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { parseCidr } from '../packet/address.ts'
 import type { Endpoint, Network, Publication } from '../topology/model.ts'
 import type { Draft, Reader } from '../topology/store.ts'
+import { bindPort } from '../topology/tunnel.ts'
 import { DriverError } from './error.ts'
 import { macOfEndpoint } from './mac.ts'
 import { subnetOf } from './subnet.ts'
@@ -120,7 +121,7 @@ export function bindEndpoint(
     interface: name,
     ...(sandbox !== undefined && { sandbox }),
   })
-  draft.put('binding', { id: endpoint.id, host: endpoint.host, interface: name })
+  bindPort(draft, { id: endpoint.id, host: endpoint.host, interface: name })
 }
 
 /** Writes that no container has the endpoint. */

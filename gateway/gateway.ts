@@ -203,6 +203,13 @@ class HostGateway implements Gateway {
       case 'rule':
       case 'portGroup':
       case 'addressGroup':
+      case 'tunnelZone':
+      case 'zoneMember':
+      case 'hostAlive':
+      case 'portActive':
+      case 'learnedMac':
+      case 'learnedNeighbor':
+      case 'learnedRoute':
       case 'dhcpSubnet':
       case 'dhcpHost':
       case 'qosPolicy':

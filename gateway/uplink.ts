@@ -13,6 +13,7 @@ import {
 } from '../packet/address.ts'
 import type { Network, Route, Uplink } from '../topology/model.ts'
 import type { Draft, Reader } from '../topology/store.ts'
+import { bindPort } from '../topology/tunnel.ts'
 import { GatewayError } from './error.ts'
 
 export const limits = {
@@ -154,7 +155,7 @@ function completeUplink(draft: Draft, uplink: Uplink): void {
     })
   if (draft.get('uplink', id) === undefined) draft.put('uplink', uplink)
   if (draft.get('binding', id) === undefined)
-    draft.put('binding', { id, host, interface: datapathInterface(uplink) })
+    bindPort(draft, { id, host, interface: datapathInterface(uplink) })
   const ours = draft.get('route', routeId(id)) !== undefined
   const others = hasOtherDefault(draft, uplink)
   if (others && ours) draft.delete('route', routeId(id))

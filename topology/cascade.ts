@@ -11,6 +11,9 @@ const parts: readonly { readonly kind: Kind; readonly field: string; readonly of
   { kind: 'route', field: 'port', of: 'port' },
   { kind: 'binding', field: 'id', of: 'port' },
   { kind: 'rule', field: 'chain', of: 'chain' },
+  { kind: 'zoneMember', field: 'zone', of: 'tunnelZone' },
+  { kind: 'portActive', field: 'id', of: 'port' },
+  { kind: 'hostAlive', field: 'id', of: 'host' },
   { kind: 'dhcpSubnet', field: 'bridge', of: 'bridge' },
   { kind: 'dhcpHost', field: 'subnet', of: 'dhcpSubnet' },
 ]

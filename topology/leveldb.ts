@@ -13,6 +13,7 @@ import { mkdir } from 'node:fs/promises'
 import { ClassicLevel } from 'classic-level'
 import { Digest } from './digest.ts'
 import { StoreError } from './error.ts'
+import { isEphemeral } from './host-schema.ts'
 import { type Kind, kinds } from './model.ts'
 import { Objects } from './objects.ts'
 import { parseObject } from './parse.ts'
@@ -53,6 +54,7 @@ class LevelJournal implements Journal {
   async write(revision: Revision, changes: readonly Change[]): Promise<void> {
     const batch = this.#level.batch()
     for (const { kind, id, value } of changes) {
+      if (isEphemeral(kind)) continue
       const key = objectKey(kind, id)
       const text = value === undefined ? undefined : JSON.stringify(value)
       this.#digest.set(key, text)
@@ -151,7 +153,7 @@ function checkFormat(dir: string, meta: ReadonlyMap<string, string>): void {
 }
 
 function loadObject(dir: string, key: string, text: string, objects: Objects): void {
-  const [, name, id] = key.match(/^\/midonet\/v1\/([a-z]+)\/(.+)$/) ?? []
+  const [, name, id] = key.match(/^\/midonet\/v1\/([A-Za-z]+)\/(.+)$/) ?? []
   const kind = kinds.find((one) => one === name)
   if (kind === undefined) throw corrupt(dir, `${key} is of no kind this version knows`)
   try {

@@ -32,6 +32,11 @@ export function routerPortMark(macOrAddress: string): string {
   return `router port ${macOrAddress}`
 }
 
+/** The mark of the port that tunnels name by this key. */
+export function tunnelKeyMark(key: number): string {
+  return `tunnel key ${key}`
+}
+
 /** The mark of the pools of one address space. */
 export function spaceMark(space: string): string {
   return `space ${space}`
@@ -55,7 +60,19 @@ export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
     case 'portGroup':
     case 'addressGroup':
     case 'qosPolicy':
+    case 'tunnelZone':
       return []
+    case 'zoneMember':
+      return [named('zone', 'tunnelZone', value.zone), named('host', 'host', value.host)]
+    case 'hostAlive':
+      return [named('id', 'host', id)]
+    case 'portActive':
+      return [named('id', 'port', id), named('host', 'host', value.host)]
+    case 'learnedMac':
+      return [named('bridge', 'bridge', value.bridge), ...learnedReferences(value)]
+    case 'learnedNeighbor':
+    case 'learnedRoute':
+      return [named('router', 'router', value.router), ...learnedReferences(value)]
     case 'bridge':
       return [...filterReferences(value), ...optional('qosPolicy', 'qosPolicy', value.qosPolicy)]
     case 'router':
@@ -123,6 +140,7 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
     case 'addressGroup':
     case 'qosPolicy':
     case 'traceRequest':
+    case 'tunnelZone':
       if (value.name === undefined) return []
       return [
         {
@@ -131,11 +149,14 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
         },
       ]
     case 'binding':
+      return [...interfaceClaims(value), ...keyClaims(value)]
     case 'uplink':
+      return interfaceClaims(value)
+    case 'zoneMember':
       return [
         {
-          mark: `interface ${value.host} ${value.interface}`,
-          problem: `interface ${value.interface} of host ${value.host} is taken; remove that first`,
+          mark: `zone address ${value.zone} ${canonicalAddress(value.address)}`,
+          problem: `address ${value.address} is another host's in zone ${value.zone}; use its own`,
         },
       ]
     case 'port':
@@ -153,6 +174,11 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
         problem: `${one} is taken in dhcpSubnet ${value.subnet}; choose another one`,
       }))
     case 'host':
+    case 'hostAlive':
+    case 'portActive':
+    case 'learnedMac':
+    case 'learnedNeighbor':
+    case 'learnedRoute':
     case 'route':
     case 'pool':
     case 'address':
@@ -161,6 +187,18 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
     case 'dhcpSubnet':
       return []
   }
+}
+
+function interfaceClaims(bound: { host: string; interface: string }): readonly Claim[] {
+  const mark = `interface ${bound.host} ${bound.interface}`
+  const problem = `interface ${bound.interface} of host ${bound.host} is taken; remove that first`
+  return [{ mark, problem }]
+}
+
+function keyClaims({ tunnelKey }: { tunnelKey?: number | undefined }): readonly Claim[] {
+  if (tunnelKey === undefined) return []
+  const problem = `tunnel key ${tunnelKey} is another port's; leave it out to get a free one`
+  return [{ mark: tunnelKeyMark(tunnelKey), problem }]
 }
 
 /** The MACs and addresses of the stations behind a bridge port. */
@@ -189,6 +227,14 @@ function stationClaims(port: BridgePort): readonly Claim[] {
     mark: stationMark(port.bridge, name),
     problem: `${name} is taken on bridge ${port.bridge}; choose another one`,
   }))
+}
+
+function learnedReferences(fact: { port: string; host: string }): readonly Reference[] {
+  return [named('port', 'port', fact.port), named('host', 'host', fact.host)]
+}
+
+function named(field: string, kind: Kind, id: string): Reference {
+  return { field, kind, id }
 }
 
 function optional(field: string, kind: Kind, id: string | undefined): readonly Reference[] {

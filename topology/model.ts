@@ -35,6 +35,17 @@ import {
   nameSchema,
 } from './field-schema.ts'
 import {
+  hostAliveSchema,
+  hostSchema,
+  learnedMacSchema,
+  learnedNeighborSchema,
+  learnedRouteSchema,
+  portActiveSchema,
+  tunnelKeySchema,
+  tunnelZoneSchema,
+  zoneMemberSchema,
+} from './host-schema.ts'
+import {
   addressGroupSchema,
   chainSchema,
   type conditionSchema,
@@ -43,8 +54,6 @@ import {
   ruleSchema,
 } from './policy-schema.ts'
 import { qosPolicySchema, traceRequestSchema } from './qos-schema.ts'
-
-export const hostSchema = z.strictObject({ id: idSchema, name: z.string().min(1).max(253) })
 
 export const bridgeSchema = z.strictObject({
   id: idSchema,
@@ -141,6 +150,8 @@ export const bindingSchema = z.strictObject({
   id: idSchema,
   host: idSchema,
   interface: interfaceSchema,
+  /** Names the port as egress in tunnels between hosts; no other port of the cluster has it. */
+  tunnelKey: tunnelKeySchema.optional(),
 })
 
 /** Schemas by kind. A kind's name is its folder in the store: `/midonet/v1/<kind>/<id>`. */
@@ -160,6 +171,13 @@ export const schemas = {
   rule: ruleSchema,
   portGroup: portGroupSchema,
   addressGroup: addressGroupSchema,
+  tunnelZone: tunnelZoneSchema,
+  zoneMember: zoneMemberSchema,
+  hostAlive: hostAliveSchema,
+  portActive: portActiveSchema,
+  learnedMac: learnedMacSchema,
+  learnedNeighbor: learnedNeighborSchema,
+  learnedRoute: learnedRouteSchema,
   dhcpSubnet: dhcpSubnetSchema,
   dhcpHost: dhcpHostSchema,
   qosPolicy: qosPolicySchema,
@@ -195,5 +213,8 @@ export type DhcpSubnet = ObjectOf<'dhcpSubnet'>
 export type DhcpHost = ObjectOf<'dhcpHost'>
 export type QosPolicy = ObjectOf<'qosPolicy'>
 export type TraceRequest = ObjectOf<'traceRequest'>
+
+export type TunnelZone = ObjectOf<'tunnelZone'>
+export type ZoneMember = ObjectOf<'zoneMember'>
 
 export const kinds = Object.keys(schemas) as readonly Kind[]

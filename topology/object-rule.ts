@@ -2,6 +2,7 @@
 import { contains, formatCidr, networkOf, parseCidr, parseIp } from '../packet/address.ts'
 import { checkDhcpHost, checkDhcpSubnet } from './dhcp-rule.ts'
 import { TopologyError } from './error.ts'
+import { checkTunnelZone, checkZoneMember } from './host-rule.ts'
 import { referenceMark } from './mark.ts'
 import type { Binding, Network, Route, RouterPort, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
@@ -21,7 +22,18 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
     case 'portGroup':
     case 'addressGroup':
     case 'qosPolicy':
+    case 'hostAlive':
+    case 'portActive':
+    case 'learnedMac':
+    case 'learnedNeighbor':
+    case 'learnedRoute':
       return
+    case 'tunnelZone':
+      checkTunnelZone(value)
+      break
+    case 'zoneMember':
+      checkZoneMember(value, outcome)
+      break
     case 'dhcpSubnet':
       checkDhcpSubnet(value)
       break

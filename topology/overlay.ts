@@ -45,6 +45,11 @@ export class Overlay implements Draft, Indexed {
     yield* this.#own.holders(mark)
   }
 
+  isClaimed(mark: string): boolean {
+    for (const _ of this.holders(mark)) return true
+    return false
+  }
+
   put<K extends Kind>(kind: K, value: ObjectOf<K>): void {
     this.#write(kind, value.id, parseObject(kind, value))
   }

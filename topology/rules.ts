@@ -5,6 +5,7 @@
  * objects there are.
  */
 import { TopologyError } from './error.ts'
+import { isEphemeral } from './host-schema.ts'
 import { claimsOf, referenceMark, referencesOf } from './mark.ts'
 import type { Kind } from './model.ts'
 import { checkObject, dependentsOf } from './object-rule.ts'
@@ -54,6 +55,8 @@ function checkClaims(entry: Entry, outcome: Indexed): void {
 
 function checkUnused(kind: Kind, id: string, outcome: Indexed): void {
   for (const { kind: user, id: userId } of outcome.holders(referenceMark(kind, id))) {
+    // They go with their host, or when it sees that what they name is gone.
+    if (isEphemeral(user)) continue
     const message = `${kind} ${id} is in use by ${user} ${userId}; delete or change that first`
     throw new TopologyError('IN_USE', message)
   }

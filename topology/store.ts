@@ -39,6 +39,8 @@ export interface Draft extends Reader {
   put<K extends Kind>(kind: K, value: ObjectOf<K>): void
   /** Deleting what is not there is no error. */
   delete(kind: Kind, id: string): void
+  /** Whether an object has a claim or reference of this mark (mark.ts). */
+  isClaimed(mark: string): boolean
 }
 
 export interface Store extends Reader {

@@ -2,9 +2,11 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { deleteWhole } from '../../topology/cascade.ts'
+import { ephemeralKinds } from '../../topology/host-schema.ts'
 import { type Kind, kinds, type ObjectOf } from '../../topology/model.ts'
 import { parseObject } from '../../topology/parse.ts'
 import type { Draft } from '../../topology/store.ts'
+import { bindPort } from '../../topology/tunnel.ts'
 import { DriverError } from '../error.ts'
 import { checkPrecondition, type Precondition } from './etag.ts'
 import { mergePatch } from './merge-patch.ts'
@@ -58,6 +60,7 @@ const kept: ReadonlySet<string> = new Set<Kind>([
   'network',
   'endpoint',
   'uplink',
+  ...ephemeralKinds,
 ])
 
 /** Whether requests may change objects of this kind. */
@@ -120,7 +123,14 @@ function put(draft: Draft, kind: Kind, id: string, value: unknown, created: bool
     throw new DriverError('INVALID_REQUEST', `${kind}: id: must be ${id}, or left out`)
   const object = parseObject(kind, { ...Object(value), id })
   draft.put(kind, object)
-  return { kind, id, value: object, created }
+  // A port gets its tunnel key when it is bound, by whomever.
+  if (kind === 'binding') completeBinding(draft, id)
+  return { kind, id, value: draft.get(kind, id), created }
+}
+
+function completeBinding(draft: Draft, id: string): void {
+  const binding = draft.get('binding', id)
+  if (binding !== undefined) bindPort(draft, binding)
 }
 
 function fieldOf(value: unknown, field: string): unknown {

@@ -44,6 +44,7 @@ test('a container’s life, call by call as recorded, leaves nothing behind', as
     id: first,
     host: hostId,
     interface: 'mn69dc0c0ccf5',
+    tunnelKey: 1327463,
   })
   t.deepEqual(store.get('port', first), {
     id: first,

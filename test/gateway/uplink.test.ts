@@ -26,6 +26,7 @@ test('a router with a network that leads out gets port, binding and default rout
     id: uplink.id,
     host,
     interface: uplink.interface.replace('mu', 'mn'),
+    tunnelKey: store.get('binding', uplink.id)?.tunnelKey,
   })
   t.like(store.list('route')[0], { dst: '0.0.0.0/0', port: uplink.id, gateway: address })
   t.false(needsPlan(store, host))
