@@ -10,6 +10,7 @@ import { loadHostId } from './agent/host-id.ts'
 import { nameIds } from './agent/name-ids.ts'
 import { readSettings, type Settings } from './agent/settings.ts'
 import { collectStatus, namesFromDocker, type Parts } from './agent/status-collect.ts'
+import { findTraceRequest, formatStories, listTraces } from './agent/trace-list.ts'
 import { expandTracePacket, findTracePort } from './agent/trace-packet.ts'
 import { openConnections } from './datapath/conntrack.ts'
 import { removeDatapath } from './datapath/ovs/module.ts'
@@ -64,6 +65,13 @@ export async function runAgent(): Promise<void> {
       const id = findTracePort(store, port, seen?.flatMap(({ endpoints }) => endpoints) ?? [])
       const result = await forwarding.trace(id, expandTracePacket(store, id, packet))
       return { ...result, text: nameIds(result.text, seen) }
+    },
+    traces: async (request) => {
+      const { store, forwarding } = await opening
+      if (request === undefined) return { text: listTraces(store, await forwarding.stories()) }
+      const told = await forwarding.stories(findTraceRequest(store, request))
+      const text = formatStories(told)
+      return { ...told, text: nameIds(text, await namesFromDocker(parts)) }
     },
     dpctl: async (command, words) => ({
       text: await (await opening).forwarding.dpctl(command, words),

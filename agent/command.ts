@@ -19,6 +19,29 @@ interface TraceAnswer {
   readonly text: string
 }
 
+interface TraceOptions {
+  readonly in?: string
+  readonly packet?: string
+  readonly list?: boolean
+  readonly show?: string
+  readonly json?: boolean
+}
+
+function askTrace({ in: port, packet, list, show }: TraceOptions): Promise<TraceAnswer> {
+  const given = [list === true, show !== undefined, port !== undefined || packet !== undefined]
+  const isWhole = port !== undefined && packet !== undefined
+  if (given.filter(Boolean).length !== 1 || (given[2] === true && !isWhole))
+    throw new CommandError('give --in and --packet, or --list, or --show REQUEST')
+  const [method, path] =
+    list === true
+      ? (['GET', '/traces'] as const)
+      : show !== undefined
+        ? (['GET', `/traces/${encodeURIComponent(show)}`] as const)
+        : (['POST', '/trace'] as const)
+  const body = method === 'POST' ? { port, packet } : undefined
+  return ask(method, path, body) as Promise<TraceAnswer>
+}
+
 /** Loads what runs an agent: much, and needed by one command only. */
 export type LoadAgent = () => Promise<{
   readonly clean: () => Promise<void>
@@ -67,18 +90,19 @@ program
 program
   .command('trace')
   .description('what the simulator does with a packet, and why')
-  .requiredOption(
+  .option(
     '--in <port>',
     'port the packet comes in by: its id, the start of it, its interface, or its container',
   )
-  .requiredOption(
+  .option(
     '--packet <packet>',
     "'icmp A -> B', 'tcp A:port -> B:port', a flow key in Open vSwitch's notation, or a frame in hex",
   )
+  .option('--list', 'trace requests, and how many packets they still want')
+  .option('--show <request>', 'what the packets of a trace request did: its id or name')
   .option('--json', 'as JSON')
-  .action(async (options: { in: string; packet: string; json?: boolean }) => {
-    const body = { port: options.in, packet: options.packet }
-    const answer = (await ask('POST', '/trace', body)) as TraceAnswer
+  .action(async (options: TraceOptions) => {
+    const answer = await askTrace(options)
     console.log(options.json === true ? JSON.stringify(answer, null, 2) : answer.text)
   })
 

@@ -10,7 +10,7 @@ import type { TraceResult } from '../simulator/trace.ts'
 import type { Kind } from '../topology/model.ts'
 import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
 import type { DpctlCommand } from './dpctl.ts'
-import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
+import type { ToldStories, WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
 
 const log = createDebug('midonet:forwarding')
 
@@ -147,6 +147,13 @@ export class Forwarding {
     throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
   }
 
+  /** What trace requests have told on this host: of `id`, or only how they stand. */
+  async stories(id?: string): Promise<ToldStories> {
+    const answer = await this.#ask({ kind: 'stories', request: this.#nextRequest++, id })
+    if (answer?.kind === 'stories') return answer.value
+    throw new ForwardingError('REFUSED', answer?.kind === 'refused' ? answer.error : 'no answer')
+  }
+
   /** Does a command of `midonet dpctl` in the datapath. */
   async dpctl(command: DpctlCommand, words: readonly string[]): Promise<string> {
     const answer = await this.#ask({
@@ -234,6 +241,7 @@ export class Forwarding {
         return
       case 'status':
       case 'trace':
+      case 'stories':
       case 'dpctl':
       case 'refused': {
         const waiting = this.#waiting.get(answer.request)

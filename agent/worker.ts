@@ -7,7 +7,7 @@ import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
 import type { Datapath } from '../datapath/datapath.ts'
-import { Forwarder, type ForwarderStatus } from '../simulator/forwarder.ts'
+import { Forwarder, type ForwarderStatus, type TraceRequestStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { ChangeBatch, Revision } from '../topology/store.ts'
 import { type DpctlCommand, runDpctl } from './dpctl.ts'
@@ -30,6 +30,8 @@ export type WorkerRequest =
       readonly port: string
       readonly packet: string
     }
+  /** What trace requests have told: of one, or how all stand. */
+  | { readonly kind: 'stories'; readonly request: number; readonly id: string | undefined }
   | {
       readonly kind: 'dpctl'
       readonly request: number
@@ -37,6 +39,16 @@ export type WorkerRequest =
       readonly words: readonly string[]
     }
   | { readonly kind: 'close' }
+
+/** Requests that still want packets, and stories of the one asked for. */
+export interface ToldStories {
+  readonly requests: readonly TraceRequestStatus[]
+  readonly stories: readonly {
+    readonly number: number
+    readonly time: string
+    readonly text: string
+  }[]
+}
 
 /** To the main thread. `wakeFd` ends the worker's wait when 8 bytes are written to it. */
 export type WorkerAnswer =
@@ -49,6 +61,7 @@ export type WorkerAnswer =
   | { readonly kind: 'applied'; readonly revision: Revision }
   | { readonly kind: 'status'; readonly request: number; readonly value: ForwarderStatus }
   | { readonly kind: 'trace'; readonly request: number; readonly value: TraceResult }
+  | { readonly kind: 'stories'; readonly request: number; readonly value: ToldStories }
   | { readonly kind: 'dpctl'; readonly request: number; readonly value: string }
   | { readonly kind: 'refused'; readonly request: number; readonly error: string }
 
@@ -129,6 +142,20 @@ function hear(
       orRefuse(request.request, answer, () => {
         const value = forwarder.trace(request.port, request.packet)
         answer({ kind: 'trace', request: request.request, value })
+      })
+      return
+    case 'stories':
+      answer({
+        kind: 'stories',
+        request: request.request,
+        value: {
+          requests: forwarder.traceRequests(),
+          stories: forwarder.stories(request.id ?? '').map(({ number, atMs, text }) => ({
+            number,
+            time: new Date(performance.timeOrigin + atMs).toISOString(),
+            text,
+          })),
+        },
       })
       return
     case 'dpctl':

@@ -18,6 +18,8 @@ export interface ApiSettings {
   readonly settled?: (revision: Revision) => Promise<void>
   readonly status: () => Promise<unknown>
   readonly trace: (port: string, packet: string) => Promise<unknown>
+  /** What trace requests have told: the one named, or how all stand. */
+  readonly traces?: ((request: string | undefined) => Promise<unknown>) | undefined
   /** Does a command of `midonet dpctl`. */
   readonly dpctl?:
     | ((command: Dpctl['command'], words: readonly string[]) => Promise<unknown>)
@@ -27,7 +29,7 @@ export interface ApiSettings {
 type Dpctl = ReturnType<typeof requests.dpctl.parse>
 
 /** The express application for the agent's socket. */
-export function createApi({ store, settled, status, trace, dpctl }: ApiSettings): Express {
+export function createApi({ store, settled, status, trace, traces, dpctl }: ApiSettings): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -40,6 +42,11 @@ export function createApi({ store, settled, status, trace, dpctl }: ApiSettings)
   app.post('/trace', (request, response) => {
     const { port, packet } = readRequest('trace', requests.trace, request.body)
     return answer(response, refusing(trace(port, packet)))
+  })
+  app.get(['/traces', '/traces/:id'], (request, response) => {
+    if (traces === undefined) throw new DriverError('NOT_FOUND', 'no forwarding runs here')
+    const id: unknown = request.params.id
+    return answer(response, refusing(traces(typeof id === 'string' ? id : undefined)))
   })
   app.post('/dpctl', (request, response) => {
     const { command, words } = readRequest('dpctl', requests.dpctl, request.body)

@@ -33,6 +33,8 @@ export interface DriverSettings {
   readonly status: () => Promise<unknown>
   /** Answers `POST /trace` of the API, as JSON; its rejection becomes a 400 with the message. */
   readonly trace: (port: string, packet: string) => Promise<unknown>
+  /** Answers `GET /traces` of the API. */
+  readonly traces?: ApiSettings['traces']
   /** Answers `POST /dpctl` of the API. */
   readonly dpctl?: ApiSettings['dpctl']
   /** `openDocker(path)` of docker.ts. Without it nothing is compared with Docker. */

@@ -4,7 +4,7 @@ import { checkDhcpHost, checkDhcpSubnet } from './dhcp-rule.ts'
 import { TopologyError } from './error.ts'
 import { checkTunnelZone, checkZoneMember } from './host-rule.ts'
 import { referenceMark } from './mark.ts'
-import type { Binding, Network, Route, RouterPort, Uplink } from './model.ts'
+import type { Binding, Network, Route, RouterPort, TraceRequest, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
 import { checkCondition, checkRule } from './policy-rule.ts'
 import { checkAddress, checkPool } from './pool-rule.ts'
@@ -41,7 +41,7 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
       checkDhcpHost(value, outcome)
       break
     case 'traceRequest':
-      checkCondition(`traceRequest ${value.id}`, value.condition)
+      checkTraceRequest(value)
       break
     case 'rule':
       checkRule(value)
@@ -78,6 +78,16 @@ export function dependentsOf(change: Change, outcome: Indexed): Iterable<Entry> 
     return outcome.holders(referenceMark(kind, id))
   }
   return []
+}
+
+/** A condition is looked at where the packet enters: what is not known there cannot be asked. */
+function checkTraceRequest({ id, condition = {} }: TraceRequest): void {
+  checkCondition(`traceRequest ${id}`, condition)
+  const late = ['flow', 'dstRewritten', 'outPorts', 'outPortGroup', 'icmpDataSrc', 'icmpDataDst']
+  const field = late.find((name) => Object.hasOwn(condition, name))
+  if (field === undefined) return
+  const problem = 'is not known where a packet enters; ask for other fields'
+  throw invalid(`traceRequest ${id}: condition.${field}: ${problem}`)
 }
 
 function checkRoute(route: Route, outcome: Indexed): void {

@@ -36,14 +36,17 @@ export class MeterTable {
   set(id: number, { kbps, burstKb }: MeterRate): void {
     this.#map.keyWords[0] = id
     const { valueView: view } = this.#map
-    if (!this.#map.lookup()) view.setBigUint64(meter.emptyAt, 0n, true)
-    const nanosecondsPerByte = 8e6 / kbps
-    view.setBigUint64(
-      meter.byteCost,
-      BigInt(Math.round(nanosecondsPerByte * 2 ** meterShift)),
-      true,
-    )
-    view.setBigUint64(meter.depth, BigInt(Math.round((burstKb / kbps) * 1e9)), true)
+    const cost = BigInt(Math.round((8e6 / kbps) * 2 ** meterShift))
+    const depth = BigInt(Math.round((burstKb / kbps) * 1e9))
+    const isSame =
+      this.#map.lookup() &&
+      view.getBigUint64(meter.byteCost, true) === cost &&
+      view.getBigUint64(meter.depth, true) === depth
+    if (isSame) return
+    // What is in the bucket was counted in time at the old rate: it begins anew, empty.
+    view.setBigUint64(meter.emptyAt, 0n, true)
+    view.setBigUint64(meter.byteCost, cost, true)
+    view.setBigUint64(meter.depth, depth, true)
     this.#map.update()
   }
 

@@ -9,6 +9,7 @@ import { createKey } from '../../packet/flow-key.ts'
 import { captures, fromHex, hexOf } from '../packet/captures.ts'
 import { change, exact, keyOf, Net, some, type World } from './net.ts'
 import { testActions } from './suite-actions.ts'
+import { testMeters } from './suite-meter.ts'
 
 const [a, b, c] = [0, 1, 2]
 const hello = fromHex(captures.udpHello)
@@ -20,6 +21,7 @@ export function testDatapath(test: TestFn, open: () => World): void {
   testReplacing(test, open)
   testMany(test, open)
   testActions(test, open)
+  if (open().datapath.kind !== 'ovs') testMeters(test, open)
   testUpcalls(test, open)
   testHandling(test, open)
   testPorts(test, open)

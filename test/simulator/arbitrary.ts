@@ -40,7 +40,8 @@ export const packetKey: fc.Arbitrary<FlowKey> = fc
     ttl: fc.constantFrom(0, 1, 2, 64, 64),
     frag: fc.constantFrom(0, 0, 0, 0, 1, 2),
     protocol: fc.constantFrom(1, 1, 6, 17, 47),
-    ports: fc.constantFrom(8, 0, 3, 0x0035_1000, 0x0050_2000),
+    // The last: a DHCP client's.
+    ports: fc.constantFrom(8, 0, 3, 0x0035_1000, 0x0050_2000, 0x0043_0044),
     op: fc.constantFrom(1, 1, 1, 2, 3),
     sha: someMac,
     sameSha: fc.boolean(),

@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import type { Action } from '../../packet/action.ts'
 import { createKey, type FlowKey, keyWords } from '../../packet/flow-key.ts'
 import { formatFlow, formatKey } from '../../packet/text.ts'
+import { flowActions } from '../../simulator/flow-actions.ts'
 import { simulate } from '../../simulator/simulate.ts'
 import { Simulation } from '../../simulator/simulation.ts'
 import type { VirtualTopology } from '../../simulator/virtual-topology.ts'
@@ -14,6 +15,7 @@ import { packetKey } from './arbitrary.ts'
 import { frameOf } from './frame.ts'
 import { aim, arrival, furnish, interfaces, topologyChange, upheaval } from './happening.ts'
 import { furnishPolicy, policyChange } from './policy-happening.ts'
+import { furnishServices, serviceChange } from './service-happening.ts'
 import { World } from './world.ts'
 
 const times = Number(process.env.RUNS ?? (process.env.MIDONET_LONG === '1' ? 20 : 1))
@@ -42,12 +44,13 @@ function tell(example: unknown): string {
 function verdict(topology: VirtualTopology, key: FlowKey): string {
   const sim = new Simulation()
   const outcome = simulate(topology, key, sim)
-  const actions: readonly Action[] = outcome === 'drop' ? [] : sim.actions.slice(0, sim.actionCount)
+  const actions: readonly Action[] = outcome === 'drop' ? [] : flowActions(sim)
+  const traces = sim.traces.map(({ id }) => id)
   const effects = sim.effects.map((effect) =>
     effect.kind === 'icmpError' ? `${effect.kind} ${effect.type} ${effect.code}` : effect.kind,
   )
   const missing = sim.missing?.tag ?? ''
-  return JSON.stringify({ outcome, actions, effects, missing, reason: sim.reason })
+  return JSON.stringify({ outcome, actions, effects, missing, traces, reason: sim.reason })
 }
 
 /** `key` with every bit outside `mask` taken from `noise`. */
@@ -67,7 +70,7 @@ function validBits(at: number, ethType: number | undefined): number {
   return (at === 11 || at === 15) && ethType === 0x0806 ? 0xffff : 0xffff_ffff
 }
 
-const anyChange = fc.oneof(topologyChange, policyChange)
+const anyChange = fc.oneof(topologyChange, policyChange, serviceChange)
 
 const noise = fc.oneof(
   packetKey,
@@ -95,6 +98,7 @@ test('a packet that differs only outside the mask fares the same', (t) => {
         const world = new World()
         furnish(world)
         furnishPolicy(world)
+        furnishServices(world)
         for (const change of changes) change.run(world)
         for (const { key, on, pick, noises } of packets) {
           key[0] = world.datapath.ports().find(({ name }) => name === on)?.number ?? 99
@@ -132,7 +136,7 @@ function checkFlows(world: World, noises: readonly FlowKey[]): void {
   for (const { key, mask, actions } of world.datapath.flows()) {
     for (const other of [key, ...noises.map((one) => disturb(key, mask, one))]) {
       const outcome = simulate(topology, other, sim)
-      const now = outcome === 'drop' ? [] : sim.actions.slice(0, sim.actionCount)
+      const now = outcome === 'drop' ? [] : flowActions(sim)
       const isFlow = outcome === 'forward' || outcome === 'drop'
       if (isFlow && JSON.stringify(sorted(now)) === JSON.stringify(sorted(actions ?? []))) continue
       throw new MismatchError(
@@ -168,6 +172,7 @@ test('after any change no installed flow differs from a fresh simulation', (t) =
         const world = new World()
         furnish(world)
         furnishPolicy(world)
+        furnishServices(world)
         for (const one of happenings) {
           one.run(world)
           checkFlows(world, noises)

@@ -33,7 +33,10 @@ test('what was committed stands after closing and opening', async (t) => {
   const dir = await folder(t)
   const first = await openLevelDbStore(dir)
   await first.transact(putNetwork)
-  await first.transact((draft) => draft.delete('binding', 'web'))
+  await first.transact((draft) => {
+    draft.delete('binding', 'web')
+    draft.put('qosPolicy', { id: 'gold', dscp: 46 })
+  })
   const ports = first.list('port')
   await first.close()
 
@@ -42,6 +45,7 @@ test('what was committed stands after closing and opening', async (t) => {
   t.is(second.revision, 2)
   t.deepEqual(second.list('port'), ports)
   t.is(second.get('binding', 'web'), undefined)
+  t.deepEqual(second.get('qosPolicy', 'gold'), { id: 'gold', dscp: 46 })
   await t.throwsAsync(
     second.transact((draft) => draft.delete('bridge', 'br')),
     { code: 'IN_USE' },
