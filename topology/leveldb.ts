@@ -21,11 +21,13 @@ import { type Journal, ReplicaStore, type Snapshot } from './replica.ts'
 import type { Change, Revision, Store } from './store.ts'
 
 const format = 1
-const objectPrefix = '/midonet/v1/'
+export const objectPrefix = '/midonet/v1/'
 const formatKey = '/midonet/meta/format'
 const revisionKey = '/midonet/meta/revision'
 const digestKey = '/midonet/meta/digest'
-const metaKeys: readonly string[] = [formatKey, revisionKey, digestKey]
+/** Of a replica of etcd: which cluster, and which of its revisions. */
+const originKey = '/midonet/meta/origin'
+const metaKeys: readonly string[] = [formatKey, revisionKey, digestKey, originKey]
 
 type Level = ClassicLevel<string, string>
 
@@ -42,6 +44,34 @@ export async function openLevelDbStore(dir: string): Promise<Store> {
   }
 }
 
+/** What an etcd engine keeps on this host, so that it can start without etcd. */
+export interface LevelReplica {
+  readonly snapshot: Snapshot
+  /** What was written with the last batch; undefined when it is new. */
+  readonly origin: string | undefined
+  write(revision: Revision, changes: readonly Change[], origin: string): Promise<void>
+  close(): Promise<void>
+}
+
+/** Opens the replica in `dir`, made when it is not there. @throws StoreError */
+export async function openLevelReplica(dir: string): Promise<LevelReplica> {
+  const level = await openLevel(dir)
+  try {
+    const digest = new Digest()
+    const snapshot = await load(level, dir, digest)
+    const journal = new LevelJournal(level, digest)
+    return {
+      snapshot,
+      origin: await level.get(originKey),
+      write: (revision, changes, origin) => journal.write(revision, changes, origin),
+      close: () => journal.close(),
+    }
+  } catch (error) {
+    await level.close()
+    throw error
+  }
+}
+
 class LevelJournal implements Journal {
   readonly #level: Level
   readonly #digest: Digest
@@ -51,10 +81,11 @@ class LevelJournal implements Journal {
     this.#digest = digest
   }
 
-  async write(revision: Revision, changes: readonly Change[]): Promise<void> {
+  /** With `origin` everything is written, and the system may lose the last batches in a crash. */
+  async write(revision: Revision, changes: readonly Change[], origin?: string): Promise<void> {
     const batch = this.#level.batch()
     for (const { kind, id, value } of changes) {
-      if (isEphemeral(kind)) continue
+      if (isEphemeral(kind) && origin === undefined) continue
       const key = objectKey(kind, id)
       const text = value === undefined ? undefined : JSON.stringify(value)
       this.#digest.set(key, text)
@@ -64,7 +95,8 @@ class LevelJournal implements Journal {
     batch.put(formatKey, String(format))
     batch.put(revisionKey, String(revision))
     batch.put(digestKey, this.#digest.text)
-    await batch.write({ sync: true })
+    if (origin !== undefined) batch.put(originKey, origin)
+    await batch.write({ sync: origin === undefined })
   }
 
   close(): Promise<void> {
@@ -72,7 +104,8 @@ class LevelJournal implements Journal {
   }
 }
 
-function objectKey(kind: Kind, id: string): string {
+/** Where an object is kept, in every engine. */
+export function objectKey(kind: Kind, id: string): string {
   return `${objectPrefix}${kind}/${id}`
 }
 

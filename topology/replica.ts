@@ -8,15 +8,11 @@
  * watchers see a transaction only when it is.
  */
 import assert from 'node:assert/strict'
-import debug from 'debug'
 import { StoreError } from './error.ts'
 import type { Kind, ObjectOf } from './model.ts'
 import type { Objects } from './objects.ts'
-import { Overlay } from './overlay.ts'
-import { checkRules } from './rules.ts'
 import type { Change, ChangeBatch, Draft, Revision, Store } from './store.ts'
-
-const log = debug('midonet:topology')
+import { type Job, type Staged, stageJobs, Watchers } from './transaction.ts'
 
 /** Transactions that may wait; one more is refused with `BUSY`. */
 const waitingMax = 1024
@@ -36,22 +32,11 @@ export interface Snapshot {
   readonly objects: Objects
 }
 
-interface Job {
-  readonly run: (draft: Draft) => void
-  readonly resolve: () => void
-  readonly reject: (reason: unknown) => void
-}
-
-interface Staged {
-  readonly job: Job
-  readonly changes: readonly Change[]
-}
-
 /** A store whose objects are all in memory and whose commits go through a journal. */
 export class ReplicaStore implements Store {
   readonly #journal: Journal
   readonly #objects: Objects
-  readonly #listeners = new Set<{ readonly tell: (batch: ChangeBatch) => void }>()
+  readonly #watchers = new Watchers()
   readonly #jobs: Job[] = []
   #revision: Revision
   #pump: Promise<void> | undefined
@@ -95,16 +80,13 @@ export class ReplicaStore implements Store {
   }
 
   watch(listener: (batch: ChangeBatch) => void): () => void {
-    // An object of its own for each call: the same function may watch twice.
-    const entry = { tell: listener }
-    this.#listeners.add(entry)
-    return () => this.#listeners.delete(entry)
+    return this.#watchers.add(listener)
   }
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
       await this.#pump
-      this.#listeners.clear()
+      this.#watchers.clear()
       await this.#journal.close()
     })()
     return this.#closed
@@ -135,8 +117,9 @@ export class ReplicaStore implements Store {
   }
 
   async #commitGroup(jobs: readonly Job[]): Promise<void> {
-    const staged = this.#stage(jobs)
-    const changes = staged.flatMap((one) => one.changes)
+    const { staged: ran, changes } = stageJobs(this.#objects, jobs)
+    for (const { job, failure } of ran) if (failure !== undefined) job.reject(failure.reason)
+    const staged = ran.filter(({ failure }) => failure === undefined)
     try {
       const commits = staged.filter((one) => one.changes.length > 0).length
       if (commits > 0) await this.#write(this.#revision + commits, changes)
@@ -145,27 +128,6 @@ export class ReplicaStore implements Store {
       return
     }
     for (const one of staged) this.#publish(one)
-  }
-
-  /** Runs each job on the outcome of those before it; one that throws leaves nothing behind. */
-  #stage(jobs: readonly Job[]): readonly Staged[] {
-    const group = new Overlay(this.#objects)
-    const staged: Staged[] = []
-    for (const job of jobs) {
-      const draft = new Overlay(group)
-      try {
-        job.run(draft)
-        const changes = draft.changes()
-        checkRules(changes, draft)
-        group.absorb(changes)
-        staged.push({ job, changes })
-      } catch (error) {
-        job.reject(error)
-      } finally {
-        draft.seal()
-      }
-    }
-    return staged
   }
 
   /** After a failed write nobody knows what the disk has, so it is the last one. */
@@ -185,19 +147,8 @@ export class ReplicaStore implements Store {
     if (changes.length > 0) {
       this.#revision += 1
       this.#objects.apply(changes)
-      this.#tell(Object.freeze({ revision: this.#revision, changes }))
+      this.#watchers.tell(Object.freeze({ revision: this.#revision, changes }))
     }
     job.resolve()
-  }
-
-  #tell(batch: ChangeBatch): void {
-    for (const listener of [...this.#listeners]) {
-      if (!this.#listeners.has(listener)) continue
-      try {
-        listener.tell(batch)
-      } catch (error) {
-        log('a watcher failed on revision %d: %O', batch.revision, error)
-      }
-    }
   }
 }

@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process'
 const packages = [
   'busybox-static',
   'docker.io',
+  'etcd-client',
+  'etcd-server',
   'iperf3',
   'iproute2',
   'iptables',

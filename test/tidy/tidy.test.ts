@@ -21,6 +21,7 @@ const directions: Record<string, readonly string[]> = {
 /** Packages, and the one place that may import each. */
 const packages: Record<string, readonly string[]> = {
   koffi: ['datapath/syscall.ts'],
+  '@grpc/grpc-js': ['topology/etcd-client.ts'],
   'classic-level': ['topology/leveldb.ts'],
   zod: ['topology/', 'driver/request.ts', 'driver/rest/operation.ts', 'agent/settings.ts'],
   express: ['driver/'],

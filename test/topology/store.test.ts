@@ -22,9 +22,9 @@ for (const { title, run } of storeCases) {
 }
 
 test('a store that this version does not have is refused with what to use', async (t) => {
-  await t.throwsAsync(openStore('etcd://h1:2379'), {
+  await t.throwsAsync(openStore('etcd://user:secret@h1'), {
     code: 'UNSUPPORTED',
-    message: /embedded store only/,
+    message: /^name host and port/,
   })
   await t.throwsAsync(openStore('redis:x'), { code: 'UNSUPPORTED', message: /leveldb:<folder>/ })
   await t.throwsAsync(openStore('leveldb:'), { code: 'UNSUPPORTED', message: /name the folder/ })

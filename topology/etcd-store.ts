@@ -1,0 +1,371 @@
+/**
+ * The engine for more than one host: etcd is the truth, and each host has all of it in memory and
+ * in a LevelDB replica.
+ *
+ *   transact ──> draft ──> rules ──> etcd: "if nobody changed the head since" ──> watch ──> objects
+ *                  ^                     └─ no: wait until seen, run again ─┘        ├──> watchers
+ *                  └────────────────────────────────────────────────────────────────┘ └──> replica
+ *
+ * Every transaction on durable objects compares and writes one key, the head, so no two can miss
+ * each other's writes: what one read stands when it commits. Facts that are tied to a host's lease
+ * compare only their own keys and those they name, so hosts do not hinder each other.
+ */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import debug from 'debug'
+import { StoreError } from './error.ts'
+import { type EtcdClient, unreachable } from './etcd-client.ts'
+import { isLostFact, planCommit, restore } from './etcd-commit.ts'
+import { decodeObject, differences } from './etcd-decode.ts'
+import { Follow, type Follower, headKey } from './etcd-follow.ts'
+import type { Lease } from './etcd-lease.ts'
+import type { Comparison, KeyValue, Operation, WatchEvent } from './etcd-message.ts'
+import type { ReplicaFile } from './etcd-replica.ts'
+import { isEphemeral } from './host-schema.ts'
+import { type Kind, kinds, type ObjectOf } from './model.ts'
+import type { Objects } from './objects.ts'
+import type { Change, ChangeBatch, Draft, Revision, Store } from './store.ts'
+import { type Group, type Job, type Staged, stageJobs, Watchers } from './transaction.ts'
+
+const log = debug('midonet:etcd')
+
+const limits = {
+  waiting: 1024,
+  group: 128,
+  /** How long a transaction waits for etcd that was there a moment ago, and for its outcome. */
+  graceMs: 2_000,
+  outcomeMs: 10_000,
+  attempts: 200,
+  backoffMs: 4,
+  backoffMsMax: 200,
+} as const
+
+interface Commit {
+  readonly id: string
+  readonly group: Group
+  landed: boolean
+}
+
+/** What an etcd store is made of. */
+export interface EtcdParts {
+  readonly client: EtcdClient
+  readonly replica: ReplicaFile
+  readonly lease: Lease
+  readonly host: string
+  readonly objects: Objects
+  readonly revision: Revision
+  readonly origin: Follower['origin']
+}
+
+export class EtcdStore implements Store {
+  readonly #parts: EtcdParts
+  readonly #objects: Objects
+  readonly #watchers = new Watchers()
+  readonly #jobs: Job[] = []
+  readonly #waits = new Set<() => void>()
+  readonly #follow: Follow
+  readonly #writer = `/midonet/writer/${randomUUID()}`
+  #origin: Follower['origin']
+  #revision: Revision
+  #online = false
+  #offlineSince = performance.now()
+  #why: StoreError = unreachable('it was not reached yet')
+  #commit: Commit | undefined
+  #pump: Promise<void> | undefined
+  #closed: Promise<void> | undefined
+
+  constructor(parts: EtcdParts) {
+    this.#parts = parts
+    this.#objects = parts.objects
+    this.#revision = parts.revision
+    this.#origin = parts.origin
+    this.#follow = new Follow(parts.client, this.#follower())
+  }
+
+  get revision(): Revision {
+    return this.#revision
+  }
+
+  /** Why etcd cannot be reached, or what is wrong with the replica; undefined when all is well. */
+  get problem(): string | undefined {
+    return this.#online ? this.#parts.replica.problem : this.#why.message
+  }
+
+  /** The revision of etcd that the objects are those of. */
+  get etcdRevision(): number {
+    return this.#origin?.revision ?? 0
+  }
+
+  get<K extends Kind>(kind: K, id: string): ObjectOf<K> | undefined {
+    return this.#objects.get(kind, id)
+  }
+
+  list<K extends Kind>(kind: K): readonly ObjectOf<K>[] {
+    return this.#objects.list(kind)
+  }
+
+  transact<T>(
+    work: (draft: Draft) => T,
+  ): Promise<{ readonly value: T; readonly revision: Revision }> {
+    return new Promise((resolve, reject) => {
+      let outcome: { readonly value: T } | undefined
+      this.#enqueue({
+        run: (draft) => {
+          outcome = { value: work(draft) }
+        },
+        resolve: () => {
+          if (outcome !== undefined) resolve({ value: outcome.value, revision: this.#revision })
+        },
+        reject,
+      })
+    })
+  }
+
+  watch(listener: (batch: ChangeBatch) => void): () => void {
+    return this.#watchers.add(listener)
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await this.#pump
+      this.#watchers.clear()
+      this.#parts.lease.close()
+      await this.#follow.close()
+      await this.#parts.replica.close()
+      this.#parts.client.close()
+    })()
+    return this.#closed
+  }
+
+  /** Resolves when etcd is followed, or after `ms`; with whether it is. */
+  async reached(ms: number): Promise<boolean> {
+    await this.#until(() => this.#online, performance.now() + ms)
+    return this.#online
+  }
+
+  /** Why etcd could not be reached. */
+  get failure(): StoreError {
+    return this.#why
+  }
+
+  #enqueue(job: Job): void {
+    if (this.#closed !== undefined) job.reject(new StoreError('CLOSED', 'the store is closed'))
+    else if (this.#jobs.length >= limits.waiting)
+      job.reject(
+        new StoreError('BUSY', `${limits.waiting} transactions wait already; try again later`),
+      )
+    else {
+      this.#jobs.push(job)
+      this.#pump ??= this.#work()
+    }
+  }
+
+  async #work(): Promise<void> {
+    // What else is asked for in this turn joins the first group.
+    await Promise.resolve()
+    while (this.#jobs.length > 0) {
+      const jobs = this.#jobs.splice(0, limits.group)
+      await this.#commitGroup(jobs).catch((error) => {
+        for (const job of jobs) job.reject(error)
+      })
+    }
+    this.#pump = undefined
+  }
+
+  /** Runs the group until nothing came between, which is bounded. */
+  async #commitGroup(jobs: readonly Job[]): Promise<void> {
+    const deadline = performance.now() + limits.outcomeMs
+    let isCurrent = false
+    for (let attempt = 0; attempt < limits.attempts; attempt++) {
+      const isOnline = await this.#waitOnline()
+      const group = stageJobs(this.#objects, jobs)
+      if (!isOnline) return this.#refuse(group)
+      const writes = group.staged.some(({ changes }) => changes.length > 0)
+      const rests = group.staged.some(({ changes }) => changes.length === 0)
+      // What failed or found nothing to do must not have looked at what is old.
+      if (rests && !isCurrent) {
+        isCurrent = await this.#catchUp(deadline)
+        continue
+      }
+      if (!writes || (await this.#try(group, deadline))) return settle(group)
+      isCurrent = false
+      await delay(Math.random() * Math.min(limits.backoffMs * 1.5 ** attempt, limits.backoffMsMax))
+      if (performance.now() > deadline) break
+    }
+    throw new StoreError('BUSY', 'other hosts change the topology all the time; try again later')
+  }
+
+  /** Without etcd what changes nothing is answered from what is known. */
+  #refuse(group: Group): void {
+    for (const { job, changes } of group.staged) if (changes.length > 0) job.reject(this.#why)
+    settle({ ...group, staged: group.staged.filter(({ changes }) => changes.length === 0) })
+  }
+
+  /** Waits until all that etcd has now is seen. True when there was nothing to wait for or it came. */
+  async #catchUp(deadline: number): Promise<boolean> {
+    const before = this.etcdRevision
+    const { entries } = await this.#parts.client.range({ key: headKey })
+    await this.#seen(entries[0]?.modRevision ?? 0, deadline)
+    return before === this.etcdRevision || this.etcdRevision >= (entries[0]?.modRevision ?? 0)
+  }
+
+  /** Commits; false when another transaction came between. @throws StoreError */
+  async #try(group: Group, deadline: number): Promise<boolean> {
+    const commit: Commit = { id: randomUUID(), group, landed: false }
+    const { compare, operations, needsLease } = planCommit(commit.id, group.changes, {
+      writer: this.#writer,
+      modifiedBy: this.etcdRevision,
+      lease: this.#parts.lease.id,
+    })
+    if (needsLease) await this.#parts.lease.take()
+    this.#commit = commit
+    try {
+      while (true) {
+        const answer = await this.#send(compare, operations, deadline)
+        if (answer !== undefined) {
+          await this.#seen(answer.succeeded ? answer.revision : answer.seen, deadline)
+          if (commit.landed || !answer.succeeded) return commit.landed
+        }
+        // It is sent again: what it compares keeps it from being done twice.
+        if (performance.now() > deadline) throw outcomeUnknown()
+        await delay(limits.backoffMs)
+      }
+    } finally {
+      this.#commit = undefined
+    }
+  }
+
+  /** Undefined when it is not known whether it was done. */
+  async #send(compare: readonly Comparison[], operations: readonly Operation[], deadline: number) {
+    try {
+      return await this.#parts.client.txn(compare, operations)
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      if (error.code === 'NOT_FOUND') {
+        // The lease is gone; the transaction was refused for it, so it can be sent again.
+        this.#parts.lease.lost()
+        await this.#parts.lease.take()
+        return undefined
+      }
+      if (error.code !== 'UNREACHABLE' || performance.now() > deadline) throw error
+      return undefined
+    }
+  }
+
+  #follower(): Follower {
+    const store = this
+    return {
+      get origin() {
+        return store.#origin
+      },
+      get hasObjects() {
+        return kinds.some((kind) => !isEphemeral(kind) && store.list(kind).length > 0)
+      },
+      replace: (entries, cluster, revision) => this.#replace(entries, cluster, revision),
+      apply: (events, revision) => this.#apply(events, revision),
+      online: (isOnline, why) => this.#setOnline(isOnline, why),
+    }
+  }
+
+  #setOnline(isOnline: boolean, why: StoreError | undefined): void {
+    if (this.#online && !isOnline) this.#offlineSince = performance.now()
+    if (this.#online !== isOnline) log(isOnline ? 'etcd is followed' : 'etcd is out of reach')
+    this.#online = isOnline
+    if (why !== undefined) this.#why = why
+    this.#wake()
+  }
+
+  #replace(entries: readonly KeyValue[], cluster: string, revision: number): void {
+    const changes = differences(this.#objects, entries)
+    log('read revision %d: %d keys, %d changes', revision, entries.length, changes.length)
+    this.#origin = { cluster, revision }
+    const id = this.#commit?.id
+    if (this.#commit !== undefined && entries.some(({ value }) => value === id))
+      this.#commit.landed = true
+    this.#publish(changes)
+    this.#parts.replica.write(this.#revision, changes, this.#origin)
+    this.#wake()
+    this.#assertFacts(changes)
+  }
+
+  #apply(events: readonly WatchEvent[], revision: number): void {
+    const cluster = this.#origin?.cluster ?? ''
+    this.#origin = { cluster, revision }
+    const commit = this.#commit
+    const changes = events.flatMap((event) => decodeObject(this.#objects, event.key, event.value))
+    if (commit !== undefined && events.some(({ value }) => value === commit.id)) {
+      commit.landed = true
+      for (const one of commit.group.staged) {
+        this.#publish(one.changes)
+        if (one.failure === undefined) one.job.resolve()
+      }
+    } else {
+      this.#publish(changes)
+      this.#assertFacts(changes)
+    }
+    this.#parts.replica.write(this.#revision, changes, this.#origin)
+    this.#wake()
+  }
+
+  #publish(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    this.#revision += 1
+    this.#objects.apply(changes)
+    this.#watchers.tell(Object.freeze({ revision: this.#revision, changes }))
+  }
+
+  /** This host's facts that went with a lease it lost are written again. */
+  #assertFacts(changes: readonly Change[]): void {
+    const lost = changes.filter((change) => isLostFact(change, this.#parts.host))
+    if (lost.length === 0 || this.#closed !== undefined) return
+    this.transact((draft) => {
+      for (const change of lost) restore(draft, change)
+    }).catch((error) => log('facts of this host could not be written again: %s', error))
+  }
+
+  async #waitOnline(): Promise<boolean> {
+    if (this.#online) return true
+    await this.#until(() => this.#online, this.#offlineSince + limits.graceMs)
+    return this.#online
+  }
+
+  async #seen(revision: number, deadline: number): Promise<void> {
+    await this.#until(() => this.etcdRevision >= revision, deadline)
+    if (this.etcdRevision < revision) throw outcomeUnknown()
+  }
+
+  async #until(holds: () => boolean, deadline: number): Promise<void> {
+    while (!holds()) {
+      const left = deadline - performance.now()
+      if (left <= 0) return
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer)
+          this.#waits.delete(done)
+          resolve()
+        }
+        const timer = setTimeout(done, left)
+        this.#waits.add(done)
+      })
+    }
+  }
+
+  #wake(): void {
+    for (const done of [...this.#waits]) done()
+  }
+}
+
+/** Answers those that are not answered with the commit itself. */
+function settle({ staged }: { readonly staged: readonly Staged[] }): void {
+  for (const { job, failure } of staged) {
+    if (failure === undefined) job.resolve()
+    else job.reject(failure.reason)
+  }
+}
+
+function outcomeUnknown(): StoreError {
+  return new StoreError(
+    'OUTCOME_UNKNOWN',
+    'etcd broke off while the change was written; look whether it is there before trying again',
+  )
+}
