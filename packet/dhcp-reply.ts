@@ -158,7 +158,9 @@ function replyTo(
 /** The first address of an option; undefined when the message has none. */
 function addressOf(request: Dhcp, code: number): number | undefined {
   const value = findOption(request, code)
-  return value === undefined ? undefined : readAddresses(value.subarray(0, 4))[0]
+  return value === undefined || value.length < 4
+    ? undefined
+    : readAddresses(value.subarray(0, 4))[0]
 }
 
 function grant(request: Dhcp, lease: DhcpLease, type: number): Dhcp {

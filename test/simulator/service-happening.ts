@@ -2,13 +2,16 @@
 import fc from 'fast-check'
 import { formatIp, formatMac } from '../../packet/address.ts'
 import { schemas } from '../../topology/model.ts'
-import { address, hostMac } from './arbitrary.ts'
+import { address, hostMacs } from './arbitrary.ts'
 import { type Happening, happening } from './happening.ts'
 import { condition } from './policy-happening.ts'
+import { clientFrame } from './script-service.ts'
 import { put, type World } from './world.ts'
 
 const bridge = fc.constantFrom('b0', 'b1', 'b2')
 const port = fc.constantFrom('p0', 'p1', 'p2', 'p5', 'l0a', 'l0b', 'l1b', 'l2a', 'q0')
+/** Few, so that those that ask are those that are known. */
+const clientMac = fc.constantFrom(...hostMacs.slice(1, 3))
 const mtu = fc.constantFrom(undefined, 68, 576, 1400, 1500)
 
 const subnet = happening(
@@ -29,7 +32,7 @@ const removeSubnet = happening('remove dhcp subnet', fc.nat({ max: 2 }), (world,
 
 const dhcpHost = happening(
   'dhcp host',
-  fc.record({ n: fc.nat({ max: 3 }), of: fc.nat({ max: 2 }), mac: hostMac }),
+  fc.record({ n: fc.nat({ max: 3 }), of: fc.constantFrom(0, 0, 1, 2), mac: clientMac }),
   (world, { n, of, mac }) => {
     const host = { id: `h${n}`, subnet: `d${of}`, mac: formatMac(mac) }
     world.put(put('dhcpHost', { ...host, address: formatIp(address(of, 10 + n)) }))
@@ -93,6 +96,16 @@ const traceRequest = happening(
   (world, { n, ...one }) => world.put(put('traceRequest', { id: `t${n}`, ...one })),
 )
 
+/** A client of DHCP asks; no change by itself. */
+const client = happening(
+  'dhcp client',
+  fc.record({ on: fc.constantFrom('if0', 'if1', 'if2', 'if4'), mac: clientMac }),
+  (world, { on, mac }) => {
+    if (world.datapath.ports().some(({ name }) => name === on))
+      world.send(on, clientFrame(mac, 'discover', new Map()))
+  },
+)
+
 /** Changes of services alone. */
 export const serviceChange: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 3, arbitrary: subnet },
@@ -102,6 +115,7 @@ export const serviceChange: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 3, arbitrary: ofPort },
   { weight: 3, arbitrary: ofBridge },
   { weight: 3, arbitrary: traceRequest },
+  { weight: 8, arbitrary: client },
 )
 
 /** Some of each, before anything random happens. */

@@ -17,6 +17,7 @@ const files: readonly GuestFile[] = [
   { name: 'datapath-ovs', tests: 42 },
   { name: 'datapath-ovs-kernel', tests: 9 },
   { name: 'agent-ovs', tests: 5 },
+  { name: 'service-ovs', tests: 4 },
 ]
 
 for (const kernel of series)
