@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /** The agent of one host: wires driver, topology, gateway and the forwarding worker. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import createDebug from 'debug'
 import { Forwarding } from './agent/forwarding.ts'
+import { openHostStore, registerHost, thisHost } from './agent/host.ts'
 import { loadHostId } from './agent/host-id.ts'
 import { nameIds } from './agent/name-ids.ts'
 import { readSettings, type Settings } from './agent/settings.ts'
@@ -18,8 +18,8 @@ import { openLinks } from './datapath/rtnetlink.ts'
 import { openDocker } from './driver/docker.ts'
 import { startDriver } from './driver/driver.ts'
 import { type Gateway, removeAll, startGateway } from './gateway/gateway.ts'
-import { openStore } from './topology/open.ts'
-import type { Revision, Store } from './topology/store.ts'
+import { StoreError } from './topology/error.ts'
+import type { Store } from './topology/store.ts'
 
 const log = createDebug('midonet:main')
 
@@ -123,8 +123,12 @@ interface Opened {
 
 async function openParts(settings: Settings, links: ReturnType<typeof openLinks>): Promise<Opened> {
   const hostId = loadHostId(settings.stateDir)
-  const store = await openStore(settings.store)
-  await registerHost(store, hostId)
+  const store = await openHostStore(settings, hostId)
+  // Without etcd the host is what it was; it says so anew when it starts the next time.
+  await registerHost(store, thisHost(hostId, links)).catch((error) => {
+    if (!(error instanceof StoreError) || error.code !== 'UNREACHABLE') throw error
+    console.error(`midonet: ${error.message}`)
+  })
   const forwarding = new Forwarding(store, {
     hostId,
     flowLimit: settings.flowLimit,
@@ -132,12 +136,6 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
   })
   const gateway = startGateway({ store, links, hostId, connections: openConnections() })
   return { hostId, store, forwarding, gateway }
-}
-
-async function registerHost(store: Store, id: string): Promise<Revision> {
-  const host = { id, name: hostname() }
-  if (store.get('host', id)?.name === host.name) return store.revision
-  return (await store.transact((draft) => draft.put('host', host))).revision
 }
 
 /** Stops once on a signal, within a bound, and exits. */

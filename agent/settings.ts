@@ -9,7 +9,16 @@ const schema = z.strictObject({
     .string()
     .min(1)
     .default('leveldb:/var/lib/midonet/store')
-    .describe('MIDONET_STORE: where the topology is kept; leveldb:<dir> is the embedded store'),
+    .describe(
+      'MIDONET_STORE: where the topology is: leveldb:<dir>, one host; etcd://h1:2379,h2:2379 many',
+    ),
+  storeCa: path
+    .optional()
+    .describe('MIDONET_STORE_CA: PEM file of the authority that etcd is trusted by; makes it TLS'),
+  storeCert: path.optional().describe('MIDONET_STORE_CERT: PEM file of our certificate for etcd'),
+  storeKey: path.optional().describe('MIDONET_STORE_KEY: PEM file of its key'),
+  storeUser: z.string().optional().describe('MIDONET_STORE_USER: user name at etcd'),
+  storePassword: z.string().optional().describe('MIDONET_STORE_PASSWORD: its password'),
   stateDir: path
     .default('/var/lib/midonet')
     .describe('MIDONET_STATE_DIR: what must outlive the agent: host id and embedded store'),

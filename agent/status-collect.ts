@@ -30,6 +30,7 @@ export async function collectStatus(parts: Parts): Promise<Status> {
   const [forwarding, seen] = await Promise.all([parts.forwarding?.status(), namesFromDocker(parts)])
   const problems: string[] = []
   if (store === undefined) problems.push('the agent is starting')
+  if (store?.problem !== undefined) problems.push(store.problem)
   if (forwarding !== undefined && !forwarding.running)
     problems.push(`forwarding does not run: ${forwarding.lastError}`)
   problems.push(...(parts.gateway?.status().problems ?? []))

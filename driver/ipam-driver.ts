@@ -74,6 +74,7 @@ async function requestAddressCall(context: DriverContext, body: unknown): Promis
     const address = requestAddress(draft, pool.id, {
       address: request.Address || undefined,
       gateway: request.Options[addressType] === gatewayType,
+      host: context.host,
     })
     context.recent.touch(addressId(pool.id, address))
     return `${address}/${pool.subnet.split('/')[1]}`
@@ -81,9 +82,11 @@ async function requestAddressCall(context: DriverContext, body: unknown): Promis
   return { Address: value, Data: {} }
 }
 
-async function releaseAddressCall({ store }: DriverContext, body: unknown): Promise<object> {
+async function releaseAddressCall({ store, host }: DriverContext, body: unknown): Promise<object> {
   const { PoolID, Address } = readRequest('ReleaseAddress', requests.releaseAddress, body)
-  if (store.get('address', addressId(PoolID, Address)) !== undefined)
+  const standing = store.get('address', addressId(PoolID, Address))
+  // A gateway that another host asked for stays as long as that host needs it.
+  if (standing !== undefined && (standing.host ?? host) === host)
     await store.transact((draft) => releaseAddress(draft, PoolID, Address))
   return {}
 }

@@ -54,6 +54,7 @@ async function createNetworkCall(context: DriverContext, body: unknown): Promise
     })),
     host: takenByHost(context.links),
     newId: () => crypto.randomUUID(),
+    hostId: context.host,
   }
   context.recent.touch(plan.id)
   await context.turns.take(plan.id, () =>

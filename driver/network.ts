@@ -22,6 +22,8 @@ export interface NetworkPlan {
   readonly subnets6: Network['subnets6']
   /** What this host uses of the address space. */
   readonly host: readonly TakenSpace[]
+  /** Whose Docker asks. */
+  readonly hostId?: string | undefined
   /** Ids for a named bridge or router that must be made. */
   readonly newId: () => string
 }
@@ -35,15 +37,17 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
     throw new DriverError('CONFLICT', `${what}; remove it first`)
   }
   const bridge = findBridge(draft, plan)
-  const router = findRouter(draft, plan)
+  const twin = findTwin(draft, plan, bridge.device.id)
+  const router = twin?.router ?? findRouter(draft, plan)
   const network: Network = {
     id: plan.id,
+    ...(plan.hostId !== undefined && { host: plan.hostId }),
     bridge: bridge.device.id,
     ownsBridge: bridge.owned,
     ...(router !== undefined && {
       router: router.device.id,
       ownsRouter: router.owned,
-      routerPort: `${plan.id}:router`,
+      routerPort: twin?.routerPort ?? `${plan.id}:router`,
     }),
     subnets: [...plan.subnets],
     subnets6: [...plan.subnets6],
@@ -56,10 +60,29 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
   if (draft.get('bridge', bridge.device.id) === undefined) draft.put('bridge', bridge.device)
   if (router !== undefined) {
     if (draft.get('router', router.device.id) === undefined) draft.put('router', router.device)
-    putGateway(draft, network, router.device.id)
+    if (twin === undefined) putGateway(draft, network, router.device.id)
   }
   draft.put('network', network)
   return network
+}
+
+interface Twin {
+  readonly router: Found<Router>
+  readonly routerPort: string
+}
+
+/** The same network of another host's Docker: same bridge, same subnets; it shares the gateway. */
+function findTwin(draft: Draft, plan: NetworkPlan, bridge: string): Twin | undefined {
+  for (const other of draft.list('network')) {
+    if (other.bridge !== bridge || other.host === plan.hostId || other.id === plan.id) continue
+    if (JSON.stringify(other.subnets) !== JSON.stringify(plan.subnets)) continue
+    const device = other.router === undefined ? undefined : draft.get('router', other.router)
+    if (device === undefined || other.routerPort === undefined) continue
+    const named = plan.options.router
+    if (named !== undefined && named !== device.name) continue
+    return { router: { device, owned: other.ownsRouter ?? false }, routerPort: other.routerPort }
+  }
+  return undefined
 }
 
 /** Whether a network was made from the same request. */
@@ -166,19 +189,26 @@ export function deleteNetwork(draft: Draft, id: string): readonly string[] {
     .list('endpoint')
     .filter((endpoint) => endpoint.network === id)
     .flatMap((endpoint) => deleteEndpoint(draft, endpoint.id))
-  network.subnets.forEach((_, index) => {
-    draft.delete('route', `${id}:internal:${index}`)
-  })
-  draft.delete('port', `${id}:bridge`)
-  draft.delete('port', `${id}:router`)
   draft.delete('network', id)
   const others = draft.list('network')
+  if (!others.some(({ routerPort }) => routerPort && routerPort === network.routerPort))
+    deleteGateway(draft, network)
   const usesBridge = others.some((other) => other.bridge === network.bridge)
   if (network.ownsBridge && !usesBridge) deleteBridge(draft, network.bridge)
   const router = network.router
   if (router !== undefined && network.ownsRouter === true)
     if (!others.some((other) => other.router === router)) deleteRouter(draft, router)
   return links
+}
+
+/** The first of the hosts' networks gave its id to what the last of them takes away. */
+function deleteGateway(draft: Draft, network: Network): void {
+  const base = (network.routerPort ?? `${network.id}:router`).replace(/:router$/, '')
+  network.subnets.forEach((_, index) => {
+    draft.delete('route', `${base}:internal:${index}`)
+  })
+  draft.delete('port', `${base}:bridge`)
+  draft.delete('port', `${base}:router`)
 }
 
 function deleteBridge(draft: Draft, id: string): void {
@@ -210,7 +240,7 @@ export function siblingRoutes(
   if (network.router === undefined || gateway === undefined) return []
   return draft
     .list('network')
-    .filter((other) => other.router === network.router && other.id !== network.id)
+    .filter((other) => other.router === network.router && other.routerPort !== network.routerPort)
     .flatMap((other) => other.subnets.map(({ subnet }) => ({ subnet, nextHop: gateway })))
 }
 

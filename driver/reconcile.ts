@@ -69,7 +69,7 @@ function findNetworks(picture: Picture, docker: readonly DockerNetwork[]): Findi
   const known = new Set(ours.map((network) => network.id))
   const gone = picture.store
     .list('network')
-    .filter((network) => !known.has(network.id))
+    .filter(({ id, host = picture.host }) => host === picture.host && !known.has(id))
     .map((network): Finding => {
       const what = `network ${short(network.id)}${subnetsOf(network)}: Docker has it no more`
       return { kind: 'network', id: network.id, what }
@@ -97,6 +97,8 @@ function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[
   }
   return picture.store.list('pool').flatMap((pool): Finding[] => {
     const users = ours.filter((network) => network.subnets.includes(pool.subnet))
+    const held = addresses.get(pool.id) ?? []
+    if (users.length === 0 && isOfOthers(picture, pool.subnet, held)) return []
     if (users.length === 0)
       return [
         { kind: 'pool', id: pool.id, what: `pool ${pool.subnet}: no network of Docker uses it` },
@@ -107,7 +109,8 @@ function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[
         ...network.endpoints.flatMap(({ addresses }) => addresses),
       ]),
     )
-    return (addresses.get(pool.id) ?? [])
+    return held
+      .filter(({ host = picture.host }) => host === picture.host)
       .filter(({ gateway, address }) => !gateway && !used.has(address))
       .map(({ id, address }) => ({
         kind: 'address',
@@ -115,6 +118,16 @@ function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[
         what: `address ${address} of pool ${pool.subnet}: no endpoint of Docker has it`,
       }))
   })
+}
+
+/** Whether another host's Docker has a network with the subnet, or addresses of its pool. */
+function isOfOthers({ store, host }: Picture, subnet: string, held: readonly Address[]): boolean {
+  const others = [...held, ...store.list('network').filter((network) => has(network, subnet))]
+  return others.some((one) => one.host !== undefined && one.host !== host)
+}
+
+function has({ subnets, subnets6 }: Network, subnet: string): boolean {
+  return [...subnets, ...subnets6].some((one) => one.subnet === subnet)
 }
 
 /** Links with our names that nothing in the store stands for. */

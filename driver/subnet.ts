@@ -62,6 +62,8 @@ export function hasWayOut(network: Network): boolean {
 }
 
 function refuseNetwork(network: Network, subnet: Cidr, other: Network): void {
+  // The same network, of another host's Docker.
+  if (network.routerPort !== undefined && network.routerPort === other.routerPort) return
   const sameRouter = network.router !== undefined && network.router === other.router
   if (!sameRouter && !(hasWayOut(network) && hasWayOut(other))) return
   for (const taken of other.subnets) {

@@ -39,6 +39,8 @@ export interface AddressRequest {
   /** Absent: the next free one is given. */
   readonly address?: string | undefined
   readonly gateway?: boolean | undefined
+  /** Who asks. */
+  readonly host?: string | undefined
 }
 
 /** Where subnets are chosen from when none is asked for, in this order, and how long they are. */
@@ -104,13 +106,27 @@ export function requestAddress(draft: Draft, poolId: string, request: AddressReq
     const message = `there is no pool ${poolId}; request the pool first`
     throw new TopologyError('MISSING_REFERENCE', message)
   }
+  // Each host's Docker asks for the gateway of the network that all of them share.
+  const shared = sharedGateway(draft, pool, request)
+  if (shared !== undefined) return shared
   const given =
     request.address === undefined
       ? takeNext(draft, pool)
       : formatAddress(checkAsked(draft, pool, request.address))
   const gateway = request.gateway ?? false
-  draft.put('address', { id: addressId(poolId, given), pool: poolId, address: given, gateway })
+  const { host } = request
+  const id = addressId(poolId, given)
+  draft.put('address', { id, pool: poolId, address: given, gateway, ...(host && { host }) })
   return given
+}
+
+/** A gateway that another host has asked for stands for this host's as well. */
+function sharedGateway(draft: Draft, pool: Pool, request: AddressRequest): string | undefined {
+  if (request.gateway !== true || request.host === undefined) return undefined
+  if (request.address === undefined) return undefined
+  const standing = draft.get('address', addressId(pool.id, request.address))
+  const isShared = standing?.gateway === true && standing.host !== request.host
+  return isShared ? standing.address : undefined
 }
 
 /** Gives an address back; one that is not taken is no error. */

@@ -31,6 +31,8 @@ export const addressSchema = z.strictObject({
   pool: idSchema,
   address: z.union([ipSchema, ip6Schema]),
   gateway: z.boolean(),
+  /** Whose Docker asked for it; that host alone gives it back. */
+  host: idSchema.optional(),
 })
 
 /** A published port of a container: host side to container side. */
@@ -44,6 +46,8 @@ export const publicationSchema = z.strictObject({
 /** A Docker network, and what stands for it in the topology. */
 export const networkSchema = z.strictObject({
   id: idSchema,
+  /** Whose Docker has it; engines that share no Swarm have each a network of their own. */
+  host: idSchema.optional(),
   bridge: idSchema,
   /** Whether the bridge was made for Docker's networks and goes with the last of them. */
   ownsBridge: z.boolean(),

@@ -2,7 +2,7 @@
  * What a host keeps of etcd on its own disk, to start when etcd is out of reach. It is only a copy:
  * a damaged one is thrown away, and a disk that fails ends it, not the agent.
  */
-import { rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import debug from 'debug'
 import { StoreError } from './error.ts'
 import type { Follower } from './etcd-follow.ts'
@@ -82,9 +82,12 @@ export async function openReplicaFile(dir: string | undefined): Promise<Found> {
     await level.close()
     throw new StoreError('CORRUPT', `${dir} is no replica of etcd`)
   } catch (error) {
-    if (!(error instanceof StoreError) || error.code === 'LOCKED') throw error
-    console.error(`midonet: ${error.message}; the replica is made again from etcd`)
-    await rm(dir, { recursive: true, force: true })
+    if (error instanceof StoreError && error.code === 'LOCKED') throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    const aside = `${dir}.damaged`
+    console.error(`midonet: ${reason}; moved to ${aside}, the replica is made again from etcd`)
+    await rm(aside, { recursive: true, force: true })
+    await rename(dir, aside)
     return empty(await openLevelReplica(dir))
   }
 }

@@ -45,6 +45,8 @@ export interface Draft extends Reader {
 
 export interface Store extends Reader {
   readonly revision: Revision
+  /** What keeps the store from being all it should, with what to do; undefined when all is well. */
+  readonly problem?: string | undefined
 
   /**
    * Runs `work` on a draft and commits what it wrote, all or nothing. `work` is synchronous and may
