@@ -57,7 +57,9 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
     options: { ...plan.options.given },
   }
   refuseOverlap(network, draft.list('network'), plan.host)
-  if (draft.get('bridge', bridge.device.id) === undefined) draft.put('bridge', bridge.device)
+  // Routers tell senders of larger networks the MTU of this one.
+  if (draft.get('bridge', bridge.device.id) === undefined)
+    draft.put('bridge', { ...bridge.device, mtu: network.mtu })
   if (router !== undefined) {
     if (draft.get('router', router.device.id) === undefined) draft.put('router', router.device)
     if (twin === undefined) putGateway(draft, network, router.device.id)

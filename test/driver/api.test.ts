@@ -13,8 +13,8 @@ test('the topology can be read by kind and id', async (t) => {
   const id = dockerId(1)
   await call('NetworkDriver.CreateNetwork', networkBody({ id, subnet: '10.1.0.0/24' }))
   const list = await send(path, 'GET', '/v1/bridge')
-  t.deepEqual(list.body, [{ id, adminUp: true }])
-  t.deepEqual((await send(path, 'GET', `/v1/bridge/${id}`)).body, { id, adminUp: true })
+  t.deepEqual(list.body, [{ id, adminUp: true, mtu: 1500 }])
+  t.deepEqual((await send(path, 'GET', `/v1/bridge/${id}`)).body, { id, adminUp: true, mtu: 1500 })
   t.is((await send(path, 'GET', `/v1/port/${encodeURIComponent(`${id}:router`)}`)).status, 200)
 })
 
