@@ -134,6 +134,40 @@ program
     await ask('POST', '/v1/transaction', { operations: [operation] })
   })
 
+const store = program.command('store').description('a topology to a file, or to another store')
+
+store
+  .command('export')
+  .description('write the topology of the store to a file')
+  .argument('<file>', 'a new file, for its owner only')
+  .action(async (file: string) => {
+    const { exportTopology, writeTopology } = await import('./transfer.js')
+    const settings = readSettings(process.env)
+    writeTopology(file, await exportTopology(settings, topologyOf(settings.store)))
+  })
+
+store
+  .command('import')
+  .description('write the topology of a file or a store into an empty store')
+  .argument('<source>', 'a file of `store export`, leveldb:DIR or etcd://…')
+  .requiredOption('--to <url>', 'the store: etcd://h1:2379,h2:2379,h3:2379 or leveldb:DIR')
+  .action(async (source: string, { to }: { to: string }) => {
+    const { importTopology } = await import('./transfer.js')
+    const settings = readSettings(process.env)
+    const count = await importTopology(settings, source, to, topologyOf(source))
+    console.log(`${count} objects; set MIDONET_STORE=${to} and start the agent again`)
+  })
+
+/** From the agent that has the store open, if it is that one. */
+function topologyOf(url: string): () => Promise<string> {
+  return async () => {
+    const status = (await ask('GET', '/status')) as Status
+    if (status.store.url !== url)
+      throw new CommandError(`another process has ${url} open; stop it first`)
+    return ((await ask('GET', '/topology')) as TraceAnswer).text
+  }
+}
+
 async function binding(words: readonly string[] = []): Promise<object> {
   const [port, name, ...rest] = words
   if (port === undefined || name === undefined || rest.length > 0)

@@ -3,6 +3,7 @@ import createDebug from 'debug'
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import { InvalidObjectError, StoreError, TopologyError } from '../topology/error.ts'
 import type { Revision, Store } from '../topology/store.ts'
+import { exportText } from '../topology/transfer.ts'
 import { within } from './context.ts'
 import { DriverError } from './error.ts'
 import { readRequest, requests } from './request.ts'
@@ -39,6 +40,13 @@ export function createApi({ store, settled, status, trace, traces, dpctl }: ApiS
     response.json(await within(limits.answerMs, late, work))
   }
   app.get('/status', (_, response) => answer(response, status()))
+  // All of one revision, for `midonet store export` beside a running agent.
+  app.get('/topology', (_, response) =>
+    answer(
+      response,
+      store.then((opened) => ({ text: exportText(opened) })),
+    ),
+  )
   app.post('/trace', (request, response) => {
     const { port, packet } = readRequest('trace', requests.trace, request.body)
     return answer(response, refusing(trace(port, packet)))

@@ -4,14 +4,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
+import { readSettings } from '../../agent/settings.ts'
+import { importTopology } from '../../agent/transfer.ts'
 import { requestAddress, requestPool } from '../../topology/allocate.ts'
 import { openEtcdStore } from '../../topology/etcd.ts'
 import type { EtcdStore } from '../../topology/etcd-store.ts'
 import { kinds } from '../../topology/model.ts'
+import { openStore } from '../../topology/open.ts'
 import type { ChangeBatch, Reader } from '../../topology/store.ts'
+import { exportText } from '../../topology/transfer.ts'
 import { bindPort } from '../../topology/tunnel.ts'
 import { bridgePort } from '../topology/fixture.ts'
-import { EtcdCluster } from './etcd-cluster.ts'
+import { ClusterError, EtcdCluster } from './etcd-cluster.ts'
 
 let cluster: EtcdCluster
 
@@ -246,6 +250,28 @@ test.serial('an agent starts from its replica, refuses writes, and catches up', 
   const rebuilt = await open()
   t.teardown(() => rebuilt.close())
   t.truthy(rebuilt.get('bridge', 'b'))
+})
+
+test.serial('a topology moves from LevelDB into etcd, and back', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'midonet-move-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  cluster.wipe()
+  const settings = readSettings({ MIDONET_STATE_DIR: dir }, '/none')
+  const [from, back] = [`leveldb:${dir}/from`, `leveldb:${dir}/back`]
+  const local = await openStore(from)
+  await local.transact((draft) => {
+    for (let n = 0; n < 300; n++) draft.put('bridge', { id: `b${n}`, adminUp: true })
+  })
+  const text = exportText(local)
+  // The store is open, as it is beside a running agent, which is asked instead.
+  const ask = async () => exportText(local)
+  t.is(await importTopology(settings, from, cluster.url, ask), 300)
+  await local.close()
+  const never = () => Promise.reject(new ClusterError('nobody is to be asked'))
+  t.is(await importTopology(settings, cluster.url, back, never), 300)
+  const moved = await openStore(back)
+  t.is(exportText(moved), text)
+  await moved.close()
 })
 
 test.serial('an etcd that lost everything takes nothing from a host', async (t) => {
