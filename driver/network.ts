@@ -9,10 +9,11 @@
 import { parseCidr } from '../packet/address.ts'
 import type { Bridge, Network, Router } from '../topology/model.ts'
 import type { Draft } from '../topology/store.ts'
+import { clusterMtu } from '../topology/tunnel.ts'
 import { deleteEndpoint } from './endpoint.ts'
 import { DriverError } from './error.ts'
 import { macOfGateway } from './mac.ts'
-import type { NetworkOptions } from './options.ts'
+import { limits, type NetworkOptions } from './options.ts'
 import { refuseOverlap, subnetOf, type TakenSpace } from './subnet.ts'
 
 export interface NetworkPlan {
@@ -53,7 +54,7 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
     subnets6: [...plan.subnets6],
     internal: plan.options.internal,
     gatewayMode: plan.options.gatewayMode,
-    mtu: plan.options.mtu,
+    mtu: mtuOf(draft, plan),
     options: { ...plan.options.given },
   }
   refuseOverlap(network, draft.list('network'), plan.host)
@@ -66,6 +67,13 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
   }
   draft.put('network', network)
   return network
+}
+
+/** What was asked for; else what fits into the tunnels between hosts; else the usual. */
+function mtuOf(draft: Draft, { options }: NetworkPlan): number {
+  const isAsked = Object.keys(options.given).some((key) => key.endsWith('mtu'))
+  const fits = isAsked ? undefined : clusterMtu(draft)
+  return fits === undefined ? options.mtu : Math.min(Math.max(fits, limits.mtuMin), limits.mtuMax)
 }
 
 interface Twin {
@@ -90,14 +98,9 @@ function findTwin(draft: Draft, plan: NetworkPlan, bridge: string): Twin | undef
 /** Whether a network was made from the same request. */
 function isSame(network: Network, plan: NetworkPlan): boolean {
   const { options } = plan
-  const asked = [plan.subnets, plan.subnets6, options.internal, options.mtu, sorted(options.given)]
-  const made = [
-    network.subnets,
-    network.subnets6,
-    network.internal,
-    network.mtu,
-    sorted(network.options),
-  ]
+  // An MTU that was asked for is among the options.
+  const asked = [plan.subnets, plan.subnets6, options.internal, sorted(options.given)]
+  const made = [network.subnets, network.subnets6, network.internal, sorted(network.options)]
   return JSON.stringify(asked) === JSON.stringify(made)
 }
 

@@ -47,6 +47,21 @@ test('the same network on two engines is one bridge with one gateway', async (t)
   t.is(store.get('pool', 'local_10.7.0.0-24')?.references, 2)
 })
 
+test('a network without an MTU of its own fits into the tunnels', async (t) => {
+  const store = await shared()
+  t.is(store.get('network', 'net-h1')?.mtu, 1500)
+  await store.transact((draft) => {
+    const interfaces = [{ name: 'eth0', mtu: 1500, up: true, addresses: ['192.0.2.1/24'] }]
+    draft.put('host', { id: 'h1', name: 'h1', interfaces })
+    draft.put('tunnelZone', { id: 'z', encapsulation: 'vxlan' })
+    draft.put('zoneMember', { id: 'z_h1', zone: 'z', host: 'h1', address: '192.0.2.1' })
+    const options = readNetworkOptions({})
+    const plan = { options, subnets: [], subnets6: [], host: [], newId: () => 'new' }
+    createNetwork(draft, { ...plan, id: 'later' })
+  })
+  t.is(store.get('network', 'later')?.mtu, 1450)
+})
+
 test('reconciling one host takes nothing of the other', async (t) => {
   const store = await shared()
   const picture = { store, links: [], docker: [], host: 'h2', driver: 'midonet' }
