@@ -18,6 +18,7 @@ const files: readonly GuestFile[] = [
   { name: 'datapath-ovs-kernel', tests: 9 },
   { name: 'agent-ovs', tests: 5 },
   { name: 'service-ovs', tests: 4 },
+  { name: 'policy-ovs', tests: 7 },
 ]
 
 for (const kernel of series)

@@ -5,29 +5,9 @@
  *   a: eth0 ═ va ── bridge red ── router ── bridge blue ── vb ═ eth0 :b
  *                   MTU 1500                MTU 1400
  */
-import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { writeFileSync } from 'node:fs'
 import type { TestFn } from 'ava'
-import { send } from '../driver/agent.ts'
-
-/** An object of the topology, as the API takes it. */
-interface Named {
-  readonly id: string
-  readonly [field: string]: unknown
-}
-
-/** Where it all happens. */
-export interface Machine {
-  run(
-    command: string,
-    ...args: string[]
-  ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }>
-  spawn(command: string, ...args: string[]): ChildProcess
-  close(): Promise<void>
-}
+import { type Machine, type Named, Stage } from './stage.ts'
 
 export interface SuiteOptions {
   readonly datapath: string
@@ -35,9 +15,6 @@ export interface SuiteOptions {
   /** Whether the datapath has meters, and the machine the time for them. */
   readonly meters: boolean
 }
-
-const main = new URL('../../main.js', import.meta.url).pathname
-const cli = new URL('../../cli.js', import.meta.url).pathname
 
 /** What udhcpc runs: sets up the interface as it was told, and says what that was. */
 const leaseScript = `#!/bin/sh
@@ -58,85 +35,22 @@ const red = { gateway: '10.1.0.1', mac: '02:00:00:00:00:f1' }
 const blue = { gateway: '10.2.0.1', mac: '02:00:00:00:00:f2' }
 const stations = { a: '02:00:00:00:00:0a', b: '02:00:00:00:00:0b' } as const
 
-class Stage {
-  readonly machine: Machine
-  readonly #datapath: string
-  readonly #dir = mkdtempSync(join(tmpdir(), 'midonet-service-'))
-  #agent: ChildProcess | undefined
-
+class ServiceStage extends Stage {
   constructor(machine: Machine, datapath: string) {
-    this.machine = machine
-    this.#datapath = datapath
-    writeFileSync(`${this.#dir}/lease`, leaseScript, { mode: 0o755 })
-  }
-
-  async sh(script: string): Promise<string> {
-    const { code, stdout, stderr } = await this.machine.run('sh', '-c', script)
-    return code === 0 ? stdout : `${stdout}${stderr} (status ${code})`
-  }
-
-  in(station: keyof typeof stations, script: string): Promise<string> {
-    return this.sh(`ip netns exec ${station} sh -c '${script}'`)
-  }
-
-  async startAgent(): Promise<void> {
-    const dir = this.#dir
-    const env = [
-      `MIDONET_STATE_DIR=${dir}/state`,
-      `MIDONET_RUN_DIR=${dir}/run`,
-      `MIDONET_PLUGIN_SOCKET=${dir}/plugin.sock`,
-      `MIDONET_DATAPATH=${this.#datapath}`,
-    ]
-    this.#agent = this.machine.spawn('env', ...env, process.execPath, main)
-    this.#agent.stderr?.pipe(process.stderr)
-    for (let tries = 0; tries < 300; tries++) {
-      await sleep(100)
-      const hosts = await this.ask('GET', '/v1/host').catch(() => undefined)
-      if (Array.isArray(hosts) && hosts.length > 0) return
-    }
-  }
-
-  async stopAgent(signal: 'TERM' | 'KILL'): Promise<void> {
-    await this.sh(
-      `kill -${signal} $(cat ${this.#dir}/run/agent.pid); rm -f ${this.#dir}/run/agent.pid`,
-    )
-    await sleep(300)
-  }
-
-  async ask(method: string, path: string, body?: unknown): Promise<unknown> {
-    const answer = await send(
-      `${this.#dir}/run/agent.sock`,
-      method,
-      path,
-      body === undefined ? undefined : JSON.stringify(body),
-    )
-    return answer.body
-  }
-
-  put(kind: string, value: Named): Promise<unknown> {
-    return this.ask('PUT', `/v1/${kind}/${value.id}`, value)
-  }
-
-  cli(...words: string[]): Promise<string> {
-    return this.sh(`MIDONET_RUN_DIR=${this.#dir}/run ${process.execPath} ${cli} ${words.join(' ')}`)
+    super(machine, datapath)
+    writeFileSync(`${this.dir}/lease`, leaseScript, { mode: 0o755 })
   }
 
   lease(station: keyof typeof stations): Promise<string> {
     const wants = '-O staticroutes -O mtu -O hostname'
     return this.in(
       station,
-      `busybox udhcpc -i eth0 -f -q -n -t 5 -T 1 ${wants} -s ${this.#dir}/lease`,
+      `busybox udhcpc -i eth0 -f -q -n -t 5 -T 1 ${wants} -s ${this.dir}/lease`,
     )
-  }
-
-  async close(): Promise<void> {
-    await this.stopAgent('TERM')
-    await this.machine.close()
-    rmSync(this.#dir, { recursive: true, force: true })
   }
 }
 
-async function furnish(stage: Stage): Promise<void> {
+async function furnish(stage: ServiceStage): Promise<void> {
   await stage.sh('mkdir -p /run/netns')
   for (const [name, mac] of Object.entries(stations)) {
     await stage.sh(`ip netns add ${name}`)
@@ -176,10 +90,10 @@ async function furnish(stage: Stage): Promise<void> {
 
 /** Declares the tests. */
 export function testServices(test: TestFn, { datapath, open, meters }: SuiteOptions): void {
-  let stage: Stage
+  let stage: ServiceStage
   test.before(async (t) => {
     t.timeout(300_000)
-    stage = new Stage(await open(), datapath)
+    stage = new ServiceStage(await open(), datapath)
     await furnish(stage)
     stage.machine.spawn('ip', 'netns', 'exec', 'b', 'iperf3', '-s', '-p', '7001')
   })
@@ -239,7 +153,7 @@ export function testServices(test: TestFn, { datapath, open, meters }: SuiteOpti
   if (meters) testLimits(test, () => stage)
 }
 
-function testLimits(test: TestFn, stageOf: () => Stage): void {
+function testLimits(test: TestFn, stageOf: () => ServiceStage): void {
   test.serial('a limit holds for UDP and TCP, also when the agent was killed', async (t) => {
     t.timeout(120_000)
     const stage = stageOf()

@@ -1,0 +1,57 @@
+/**
+ * Sockets in a station. A server tells each client the address it saw and how much it got:
+ *
+ *   serve PORT                           TCP and UDP
+ *   tcp | udp ADDRESS PORT BYTES         sends so many bytes, prints the answer, or `silence`
+ */
+import { createSocket } from 'node:dgram'
+import { connect, createServer } from 'node:net'
+
+const patienceMs = 5000
+const [what = '', ...rest] = process.argv.slice(2)
+
+function serve(port: number): void {
+  const tcp = createServer({ allowHalfOpen: true }, (socket) => {
+    let length = 0
+    socket.on('data', (chunk) => {
+      length += chunk.length
+    })
+    socket.on('end', () => socket.end(`from ${socket.remoteAddress} got ${length}\n`))
+    socket.on('error', () => socket.destroy())
+  })
+  tcp.listen(port, '0.0.0.0')
+  const udp = createSocket('udp4')
+  udp.on('message', (message, { address, port: from }) =>
+    udp.send(`from ${address} got ${message.length}\n`, from, address),
+  )
+  udp.bind(port, () => process.stdout.write('ready\n'))
+}
+
+function finish(text: string): never {
+  process.stdout.write(text)
+  process.exit(0)
+}
+
+function ask(address: string, port: number, bytes: number): void {
+  setTimeout(() => finish('silence\n'), patienceMs)
+  const payload = Buffer.alloc(bytes, 1)
+  const failed = (error: Error) => finish(`error ${error.message}\n`)
+  if (what === 'udp') {
+    const socket = createSocket('udp4')
+    socket.on('message', (message) => finish(String(message)))
+    socket.on('error', failed)
+    socket.send(payload, port, address)
+    return
+  }
+  const socket = connect({ host: address, port })
+  let answer = ''
+  socket.on('data', (chunk) => {
+    answer += chunk
+  })
+  socket.on('end', () => finish(answer))
+  socket.on('error', failed)
+  socket.end(payload)
+}
+
+if (what === 'serve') serve(Number(rest[0]))
+else ask(rest[0] ?? '', Number(rest[1]), Number(rest[2]))
