@@ -3,8 +3,9 @@ import type { Collection } from './collection.ts'
 import { devices } from './device.ts'
 import { hosts } from './host.ts'
 import { policy } from './policy.ts'
+import { services } from './service.ts'
 
-export const catalog: readonly Collection[] = [...devices, ...policy, ...hosts]
+export const catalog: readonly Collection[] = [...devices, ...policy, ...services, ...hosts]
 
 /** What may stand below an object of `parent`, or at the top. */
 export function childrenOf(parent: string | undefined): readonly Collection[] {

@@ -11,6 +11,10 @@ const filters = [
   reference('outfilter', 'outboundChain', 'chain'),
 ]
 
+const qosPolicy = reference('qos-policy', 'qosPolicy', 'qos-policy')
+/** Of what leaves by the port, or by the ports of the bridge; bytes of an IP packet. */
+const mtu = number('mtu', 'mtu')
+
 const router = stored({
   name: 'router',
   alias: 'router',
@@ -24,7 +28,7 @@ const bridge = stored({
   alias: 'bridge',
   kind: 'bridge',
   defaults: () => ({ adminUp: true }),
-  fields: [name, state, ...filters],
+  fields: [name, state, ...filters, qosPolicy, mtu],
 })
 
 const route = stored({
@@ -80,11 +84,13 @@ const routerPortFields: readonly Field[] = [
   reference('device', 'router', 'router', { readOnly: true }),
   ...commonOfPorts,
   field('mac', 'mac'),
+  mtu,
   ...addresses,
 ]
 const bridgePortFields: readonly Field[] = [
   reference('device', 'bridge', 'bridge', { readOnly: true }),
   ...commonOfPorts,
+  qosPolicy,
 ]
 
 const routerPort = portCollection({

@@ -69,13 +69,13 @@ const member: Collection = {
   alias: undefined,
   parent: 'tunnel-zone',
   attributes: [
-    { name: 'zone', refers: 'tunnel-zone', readOnly: true },
+    { name: 'tunnel-zone', refers: 'tunnel-zone', readOnly: true },
     { name: 'host', refers: 'host' },
     { name: 'address' },
   ],
   list: (client, above) => client.list('zoneMember', above && { zone: above.id }),
   parentOf: (item) => textOf(item.zone),
-  read: (item, attribute) => textOf(item[attribute]),
+  read: (item, attribute) => textOf(item[attribute === 'tunnel-zone' ? 'zone' : attribute]),
   async create(client, above, values) {
     const zone = above?.id ?? missing('a tunnel-zone')
     const host = values.get('host')?.text ?? missing('host HOST')

@@ -1,14 +1,17 @@
-/** `npm run bench [sim|docker]`: measures, prints a table, writes build/bench.json. */
+/** `npm run bench [sim|cli|docker]`: measures, prints a table, writes build/bench.json. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { ensurePackages } from '../system/packages.ts'
+import { benchCli } from './cli.ts'
 import { benchDocker } from './docker.ts'
 import type { Row } from './row.ts'
 import { benchSim } from './sim.ts'
 
 const only = process.argv[2]
 const rows: Row[] = []
-if (only !== 'docker') rows.push(...(await benchSim()))
-if (only !== 'sim') {
+const all = only === undefined
+if (all || only === 'sim') rows.push(...(await benchSim()))
+if (all || only === 'cli') rows.push(...(await benchCli()))
+if (all || only === 'docker') {
   ensurePackages()
   rows.push(...(await benchDocker()))
 }
@@ -17,10 +20,10 @@ const folder = new URL('../../', import.meta.url)
 mkdirSync(folder, { recursive: true })
 writeFileSync(new URL('bench.json', folder), `${JSON.stringify(rows, null, 2)}\n`)
 
-function print(all: readonly Row[]): void {
+function print(measured: readonly Row[]): void {
   const table = [
     ['row', 'unit', 'ours', 'peer', 'ratio', 'goal', ''],
-    ...all.map(({ name, unit, ours, peer, goal, better }) => {
+    ...measured.map(({ name, unit, ours, peer, goal, better }) => {
       const ratio = peer === null ? ours : ours / peer
       const met = better === 'higher' ? ratio >= goal : ratio <= goal
       const sign = better === 'higher' ? '>=' : '<='

@@ -215,6 +215,54 @@ test('groups hold ports and addresses', async (t) => {
   )
 })
 
+test('DHCP, marks and limits, traces, zones', async (t) => {
+  const bench = await open(t)
+  await check(
+    t,
+    bench,
+    `
+    > bridge create name lan mtu 1400
+    bridge0
+    > bridge bridge0 add dhcp subnet 10.1.0.0/24 gw 10.1.0.1 dns-servers 10.1.0.2,10.1.0.3 opt121-routes 10.9.0.0/16:10.1.0.9
+    bridge0:dhcp0
+    > bridge bridge0 dhcp dhcp0 add host name web mac 02:00:00:00:00:0a address 10.1.0.10 options ntp-server=10.1.0.2,log-server=10.1.0.4
+    bridge0:dhcp0:dhcp-host0
+    > bridge lan dhcp dhcp0 list host
+    host dhcp-host0 name web address 10.1.0.10 mac M options ntp-server=10.1.0.2,log-server=10.1.0.4
+    > bridge lan dhcp dhcp0 set enabled false lease 3600
+    > bridge lan list dhcp
+    dhcp dhcp0 subnet 10.1.0.0/24 gw 10.1.0.1 dns-servers 10.1.0.2,10.1.0.3 opt121-routes 10.9.0.0/16:10.1.0.9 enabled false lease 3600
+    > qos-policy create name gold
+    qos-policy0
+    > qos-policy gold add dscp-rule dscp-mark 10
+    qos-policy qos-policy0 dscp-mark 10
+    > qos-policy gold add bw-limit-rule max-kbps 5000 max-burst-kb 500
+    qos-policy qos-policy0 max-kbps 5000 max-burst-kb 500
+    > qos-policy gold list bw-limit-rule
+    bw-limit-rule max-kbps 5000 max-burst-kb 500
+    > qos-policy gold delete dscp-rule dscp-mark 10
+    > qos-policy gold list dscp-rule
+    > bridge lan set qos-policy gold
+    > bridge lan show
+    bridge bridge0 name lan state up qos-policy qos-policy0 mtu 1400
+    > tracerequest create bridge lan proto udp dst-port 53 limit 5
+    tr0
+    > tracerequest list
+    tracerequest tr0 bridge bridge0 limit 5 enabled true proto 17 dst-port 53
+    > tracerequest tr0 set enabled false
+    > tunnel-zone create name z type vxlan
+    tzone0
+    > tunnel-zone z add member host host0 address 192.0.2.1
+    tunnel-zone tzone0 host host0 address 192.0.2.1
+    > tunnel-zone z list member
+    member tunnel-zone tzone0 host host0 address 192.0.2.1
+    > tunnel-zone z delete member host host0
+    > delete bridge lan
+    error 1: bridge bridge0 is in use by traceRequest tr0; delete or change that first
+    `,
+  )
+})
+
 test('ids instead of aliases, for scripts', async (t) => {
   const { run, store } = await open(t, false)
   const id = await run('router create name r')
