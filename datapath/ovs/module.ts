@@ -31,6 +31,8 @@ export interface Families {
   readonly vport: number
   readonly flow: number
   readonly packet: number
+  /** 0 where the module has no meters. */
+  readonly meter: number
 }
 
 export interface ModuleVport {
@@ -82,7 +84,7 @@ export class Module {
     if (number !== undefined) payload.attributeU32(vportAttr.number, number)
     payload.attributeU32(vportAttr.type, vportNetdev).attributeText(vportAttr.name, name)
     payload.attributeU32(vportAttr.upcallPid, upcallPid)
-    this.#change(`take in ${name}`, this.families.vport, payload)
+    this.change(`take in ${name}`, this.families.vport, payload)
     const asked = this.#payload(vportCommand.get).attributeText(vportAttr.name, name).finish()
     const [vport] = this.#guard(() =>
       this.#socket.query(`find vport ${name}`, this.families.vport, asked).map(readVport),
@@ -95,13 +97,13 @@ export class Module {
   directVport(number: number, upcallPid: number): void {
     const payload = this.#payload(vportCommand.set).attributeU32(vportAttr.number, number)
     payload.attributeU32(vportAttr.upcallPid, upcallPid)
-    this.#change(`set up vport ${number}`, this.families.vport, payload)
+    this.change(`set up vport ${number}`, this.families.vport, payload)
   }
 
   /** Unknown numbers are no error. @throws DatapathError */
   removeVport(number: number): void {
     const payload = this.#payload(vportCommand.remove).attributeU32(vportAttr.number, number)
-    this.#change(`remove vport ${number}`, this.families.vport, payload, ['ENODEV'])
+    this.change(`remove vport ${number}`, this.families.vport, payload, ['ENODEV'])
   }
 
   /** All vports but the module's own one. @throws DatapathError */
@@ -137,7 +139,7 @@ export class Module {
     const payload = this.#payload(flowCommand.remove)
     if (ufid !== undefined) payload.attribute(flowAttr.ufid, ufid)
     else payload.attribute(flowAttr.key, key)
-    this.#change('remove a flow', this.families.flow, payload, ['ENOENT'])
+    this.change('remove a flow', this.families.flow, payload, ['ENOENT'])
   }
 
   close(): void {
@@ -148,7 +150,7 @@ export class Module {
     const payload = header(datapathCommand.create, datapathVersion, 0)
     payload.attributeText(datapathAttr.name, name).attributeU32(datapathAttr.upcallPid, 0)
     payload.attributeU32(datapathAttr.userFeatures, featureUnaligned)
-    this.#change(`create datapath ${name}`, this.families.datapath, payload, ['EEXIST'])
+    this.change(`create datapath ${name}`, this.families.datapath, payload, ['EEXIST'])
     const index = findDatapath(this.#socket, this.families.datapath, name)
     if (index === undefined)
       throw new DatapathError('ENODEV', `datapath ${name} cannot be made: ${name} is a link`)
@@ -159,7 +161,24 @@ export class Module {
     return header(command, version, this.datapath)
   }
 
-  #change(
+  /** Asks for one thing; undefined when the error's name is `absent`. @throws DatapathError */
+  ask(
+    name: string,
+    type: number,
+    payload: PayloadWriter,
+    absent: string,
+  ): readonly Attribute[] | undefined {
+    try {
+      const [reply] = this.#socket.query(name, type, payload.finish())
+      return reply === undefined ? undefined : attributesOf(reply)
+    } catch (error) {
+      if (error instanceof NetlinkError && error.code === absent) return undefined
+      throw asDatapathError(error)
+    }
+  }
+
+  /** A change; errors of these names are none. @throws DatapathError */
+  change(
     name: string,
     type: number,
     payload: PayloadWriter,
@@ -230,13 +249,24 @@ function findFamilies(socket: NetlinkSocket): Families {
     vport: find('ovs_vport'),
     flow: find('ovs_flow'),
     packet: find('ovs_packet'),
+    meter: findMeters(find),
+  }
+}
+
+/** Modules before Linux 4.15 have none. */
+function findMeters(find: (name: string) => number): number {
+  try {
+    return find('ovs_meter')
+  } catch (error) {
+    if (error instanceof NetlinkError && error.code === 'ENOENT') return 0
+    throw error
   }
 }
 
 const none = new Uint8Array()
 
 /** genlmsghdr and ovs_header */
-function header(command: number, version: number, datapath: number): PayloadWriter {
+export function header(command: number, version: number, datapath: number): PayloadWriter {
   return new PayloadWriter().u8(command).u8(version).u16(0).u32(datapath)
 }
 

@@ -10,23 +10,23 @@ import createDebug from 'debug'
 import type { Action } from '../../packet/action.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey, type FlowKey, keyWords } from '../../packet/flow-key.ts'
-import {
-  type Datapath,
-  type DatapathCounters,
-  DatapathError,
-  type FlowId,
-  type FlowMatch,
-  type FlowStats,
-  type InstalledFlow,
-  type MeterRate,
-  type Offload,
-  type Upcall,
-  type Vport,
+import type {
+  Datapath,
+  DatapathCounters,
+  FlowId,
+  FlowMatch,
+  FlowStats,
+  InstalledFlow,
+  MeterRate,
+  Offload,
+  Upcall,
+  Vport,
 } from '../datapath.ts'
 import { readCookie } from './action.ts'
 import { Receiver, Sender } from './channel.ts'
 import { FlowStore } from './flow-store.ts'
 import { readKey } from './key.ts'
+import { MeterTable } from './meter-table.ts'
 import { Module } from './module.ts'
 import { messageHeader, packetAttr, packetCommand } from './protocol.ts'
 import { VportTable } from './vport-table.ts'
@@ -67,6 +67,7 @@ class KernelDatapath implements OvsDatapath {
   readonly #module: Module
   readonly #receiver: Receiver
   readonly #ports: VportTable
+  readonly #meters: MeterTable
   readonly #sender = new Sender()
   readonly #flows: FlowStore
   /** The key as the packet's bytes say it, and as the kernel does. */
@@ -79,6 +80,7 @@ class KernelDatapath implements OvsDatapath {
     this.#module = module
     this.#receiver = receiver
     this.#ports = ports
+    this.#meters = new MeterTable(module)
     this.wakeFd = receiver.wakeFd
     const portId = (vport: number): number => ports.portId(vport)
     this.#flows = new FlowStore({ module, sender: this.#sender, portId })
@@ -117,14 +119,17 @@ class KernelDatapath implements OvsDatapath {
     return this.#flows.all()
   }
 
-  setMeter(id: number, _rate: MeterRate): void {
-    throw new DatapathError('EOPNOTSUPP', `meter ${id}: this datapath has no meters`)
+  setMeter(id: number, rate: MeterRate): void {
+    this.#meters.set(id, rate)
   }
 
-  removeMeter(_id: number): void {}
+  removeMeter(id: number): void {
+    this.#meters.remove(id)
+  }
 
   meters(): readonly number[] {
-    return []
+    const numbers = this.#ports.list().map(({ number }) => number)
+    return this.#meters.list(Math.max(0, ...numbers))
   }
 
   execute(

@@ -41,6 +41,14 @@ export const ufidOnly = 7
 export const packetCommand = { miss: 1, action: 2, execute: 3 } as const
 export const packetAttr = { packet: 1, key: 2, actions: 3, userdata: 4 } as const
 
+/** OVS_METER_CMD_…; there is none that lists them */
+export const meterCommand = { features: 1, set: 2, remove: 3, get: 4 } as const
+/** OVS_METER_ATTR_… */
+export const meterAttr = { id: 1, kbps: 2, bands: 4, max: 7 } as const
+/** OVS_BAND_ATTR_…; a band of type 1 drops what is over its rate */
+export const bandAttr = { type: 1, rate: 2, burst: 3 } as const
+export const bandDrops = 1
+
 /** OVS_KEY_ATTR_… */
 export const keyAttr = {
   encap: 1,

@@ -25,8 +25,11 @@ export function testMeters(test: TestFn, open: () => World): void {
     )
     t.deepEqual([...net.world.datapath.flows()].find((flow) => flow.id === id)?.actions, actions)
     // A tag does not count.
-    net.send(a, change(hello, 'push_vlan(vid=5,pcp=3)'))
+    const tagged = change(hello, 'push_vlan(vid=5,pcp=3)')
+    net.install(exact(tagged, net.port(a)), actions)
+    net.send(a, tagged)
     t.is(net.take().length, 1)
+    net.world.datapath.remove(id)
     net.install(match, net.actions(`check_pkt_len(size=${hello.length},gt(drop),le($b))`))
     net.send(a, longer)
     t.deepEqual([net.take(), net.receive()], [[], []])

@@ -21,7 +21,7 @@ export function testDatapath(test: TestFn, open: () => World): void {
   testReplacing(test, open)
   testMany(test, open)
   testActions(test, open)
-  if (open().datapath.kind !== 'ovs') testMeters(test, open)
+  testMeters(test, open)
   testUpcalls(test, open)
   testHandling(test, open)
   testPorts(test, open)
