@@ -22,3 +22,8 @@ export function syntaxError(rest: readonly string[], hint?: string): CliError {
       : `Syntax error at: ${rest.join(' ')}`
   return new CliError('SYNTAX', hint === undefined ? what : `${what} (${hint})`)
 }
+
+/** Something that a command needs was not typed. @throws CliError code `SYNTAX` */
+export function missing(what: string): never {
+  throw syntaxError([], what)
+}

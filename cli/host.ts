@@ -1,7 +1,7 @@
 /** Hosts, and which of their interfaces are which ports. */
 import type { Item } from './client.ts'
 import { type Collection, stored, textOf } from './collection.ts'
-import { CliError } from './error.ts'
+import { missing } from './error.ts'
 import { choice, field, number } from './field.ts'
 
 const {
@@ -46,10 +46,6 @@ const binding: Collection = {
   async remove(client, item) {
     await client.transact([{ op: 'delete', kind: 'binding', id: item.id }])
   },
-}
-
-function missing(what: string): never {
-  throw new CliError('SYNTAX', `Missing arguments, incomplete command (${what})`)
 }
 
 const tunnelZone = stored({

@@ -2,7 +2,7 @@
 import type { Change, Client, Item } from './client.ts'
 import { type Collection, isObject, stored, textOf, type Values } from './collection.ts'
 import { conditionFields } from './condition.ts'
-import { CliError } from './error.ts'
+import { CliError, missing } from './error.ts'
 import { at, type Field, field, flag, number, readNumber } from './field.ts'
 
 const name = field('name', 'name')
@@ -145,10 +145,6 @@ function readPorts(text: string) {
   if (found === null) throw new CliError('SYNTAX', `Syntax error at: target ${text} (PORT-PORT)`)
   const first = readNumber('target', found[1] ?? '')
   return { first, last: readNumber('target', found[2] ?? String(first)) }
-}
-
-function missing(what: string): never {
-  throw new CliError('SYNTAX', `Missing arguments, incomplete command (${what})`)
 }
 
 /** A rule put where one stands moves that one and those right behind it down by one. */

@@ -2,7 +2,7 @@
 import type { Item } from './client.ts'
 import { type Collection, isObject, stored, textOf, type Values } from './collection.ts'
 import { conditionFields } from './condition.ts'
-import { CliError } from './error.ts'
+import { CliError, missing } from './error.ts'
 import { at, type Field, field, flag, number, readNumber } from './field.ts'
 
 const name = field('name', 'name')
@@ -98,11 +98,7 @@ function policyPart(
       const text = values.get(attribute)?.text
       return text === undefined ? [] : [[inside, readNumber(attribute, text)] as const]
     })
-    if (typed.length === 0)
-      throw new CliError(
-        'SYNTAX',
-        `Missing arguments, incomplete command (${Object.keys(attributes).join(' ')})`,
-      )
+    if (typed.length === 0) missing(Object.keys(attributes).join(' '))
     return attributes[Object.keys(attributes)[0] ?? ''] === ''
       ? typed[0]?.[1]
       : Object.fromEntries(typed)
@@ -134,8 +130,7 @@ function policyPart(
 }
 
 function policyId(policy: Item | undefined): string {
-  if (policy !== undefined) return policy.id
-  throw new CliError('SYNTAX', 'Missing arguments, incomplete command (a qos-policy)')
+  return policy?.id ?? missing('a qos-policy')
 }
 
 const dscpRule = policyPart('dscp-rule', 'dscp', { 'dscp-mark': '' })
