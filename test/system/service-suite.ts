@@ -95,7 +95,7 @@ export function testServices(test: TestFn, { datapath, open, meters }: SuiteOpti
     t.timeout(300_000)
     stage = new ServiceStage(await open(), datapath)
     await furnish(stage)
-    stage.machine.spawn('ip', 'netns', 'exec', 'b', 'iperf3', '-s', '-p', '7001')
+    stage.spawn('ip', 'netns', 'exec', 'b', 'iperf3', '-s', '-p', '7001')
   })
   test.after.always(async () => {
     await stage?.close()
