@@ -4,7 +4,7 @@
  * again.
  */
 import { formatCidr, formatIpv6, networkOf, parseCidr, parseMac } from '../packet/address.ts'
-import { parseCidr6 } from '../topology/address6.ts'
+import { parseCidr6 } from '../packet/address6.ts'
 import type { Endpoint } from '../topology/model.ts'
 import type { Call, DriverContext } from './context.ts'
 import { createEndpoint, deleteEndpoint, holderOf } from './endpoint.ts'

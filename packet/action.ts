@@ -16,6 +16,9 @@ export type Action =
   | { readonly kind: 'popVlan' }
   | { readonly kind: 'setIpSrc'; readonly address: number }
   | { readonly kind: 'setIpDst'; readonly address: number }
+  | { readonly kind: 'setIpv6Src'; readonly address: bigint }
+  | { readonly kind: 'setIpv6Dst'; readonly address: bigint }
+  /** Of IPv4 or IPv6: time to live or hop limit, type of service or traffic class. */
   | { readonly kind: 'setTtl'; readonly ttl: number }
   | { readonly kind: 'setTos'; readonly tos: number }
   | { readonly kind: 'setTpSrc'; readonly port: number }

@@ -6,11 +6,12 @@
  *
  *  1. Headers stand where `extract.ts` finds them, looked for anew after a tag is pushed or popped.
  *     Behind two tags, nothing above Ethernet is found.
- *  2. setIpSrc, setIpDst, setTtl and setTos are for IPv4; setTpSrc and setTpDst for TCP and UDP
- *     over IPv4, not in later fragments, and where the L4 checksum field is there (18 and 8 bytes).
- *  3. The IPv4 checksum follows every change of its header, the TCP or UDP checksum every change
- *     of an address or port, in first fragments too. A UDP checksum of 0 means none and stays; one
- *     that becomes 0 is written as 0xffff.
+ *  2. setIpSrc and setIpDst are for IPv4, setIpv6Src and setIpv6Dst for IPv6, setTtl and setTos for
+ *     both; setTpSrc and setTpDst for TCP and UDP over both, not in later fragments, and where the
+ *     L4 checksum field is there (18 and 8 bytes).
+ *  3. The IPv4 checksum follows every change of its header, the checksum of TCP, UDP and ICMPv6
+ *     every change of an address or port, in first fragments too. A UDP checksum of 0 means none
+ *     and stays; one that becomes 0 is written as 0xffff.
  *  4. Checksums are updated from what they were (RFC 1624), so that a wrong one stays wrong:
  *     forwarding must not hide damage.
  *  5. pushVlan puts a tag of type 0x8100 in front of any other; popVlan takes the outermost, when
@@ -20,7 +21,16 @@
 import type { Action } from './action.ts'
 import { readU8, readU16, readU32, writeU16, writeU32, writeU48 } from './bytes.ts'
 import { updateChecksum } from './checksum.ts'
-import { etherTypeArp, etherTypeIpv4, etherTypeVlan, protoTcp, protoUdp } from './extract.ts'
+import { walkExtensions } from './extension.ts'
+import {
+  etherTypeArp,
+  etherTypeIpv4,
+  etherTypeIpv6,
+  etherTypeVlan,
+  protoIcmpv6,
+  protoTcp,
+  protoUdp,
+} from './extract.ts'
 
 /** The tunnel header that goes with a frame to a tunnel vport. */
 export interface Tunnel {
@@ -98,11 +108,19 @@ function rewrite(packet: Bytes, action: Rewrite): Bytes {
     case 'setIpDst':
       setAddress(packet, 16, action.address)
       return packet
+    case 'setIpv6Src':
+      setAddress6(packet, 8, action.address)
+      return packet
+    case 'setIpv6Dst':
+      setAddress6(packet, 24, action.address)
+      return packet
     case 'setTos':
       setIpByte(packet, 1, action.tos)
+      setTrafficClass(packet, action.tos)
       return packet
     case 'setTtl':
       setIpByte(packet, 8, action.ttl)
+      setHopLimit(packet, action.ttl)
       return packet
     case 'setTpSrc':
       setPort(packet, 0, action.port)
@@ -158,9 +176,29 @@ function setIpByte(packet: Bytes, offset: number, value: number): void {
   setWord(packet, at, changed, [ipChecksum(ip)])
 }
 
+function setAddress6(packet: Bytes, offset: number, address: bigint): void {
+  const ip = findNetwork(packet, etherTypeIpv6, 40)
+  if (ip === undefined) return
+  const transport = findTransport6(packet, ip)
+  for (let word = 0; word < 8; word++) {
+    const value = Number((address >> BigInt(112 - 16 * word)) & 0xffffn)
+    setWord(packet, ip + offset + 2 * word, value, [transport?.checksum])
+  }
+}
+
+function setTrafficClass(packet: Bytes, tos: number): void {
+  const ip = findNetwork(packet, etherTypeIpv6, 40)
+  if (ip === undefined) return
+  writeU16(packet, ip, (readU16(packet, ip) & 0xf00f) | (tos << 4))
+}
+
+function setHopLimit(packet: Bytes, hopLimit: number): void {
+  const ip = findNetwork(packet, etherTypeIpv6, 40)
+  if (ip !== undefined) packet[ip + 7] = hopLimit
+}
+
 function setPort(packet: Bytes, offset: number, port: number): void {
-  const ip = findIpv4(packet)
-  const transport = ip === undefined ? undefined : findTransport(packet, ip)
+  const transport = findPorts(packet)
   if (transport !== undefined) setWord(packet, transport.start + offset, port, [transport.checksum])
 }
 
@@ -205,17 +243,41 @@ function findIpv4(packet: Bytes): number | undefined {
   return ip !== undefined && (readU8(packet, ip) & 0xf) >= 5 ? ip : undefined
 }
 
+interface Transport {
+  readonly start: number
+  readonly checksum: Checksum
+  readonly hasPorts: boolean
+}
+
+/** The TCP or UDP header, over either version of IP. */
+function findPorts(packet: Bytes): Transport | undefined {
+  const ip = findIpv4(packet)
+  if (ip !== undefined) return findTransport(packet, ip)
+  const ip6 = findNetwork(packet, etherTypeIpv6, 40)
+  const transport = ip6 === undefined ? undefined : findTransport6(packet, ip6)
+  return transport?.hasPorts === true ? transport : undefined
+}
+
 /** The TCP or UDP header of an IPv4 packet, if it is there up to its checksum. */
-function findTransport(
-  packet: Bytes,
-  ip: number,
-): { start: number; checksum: Checksum } | undefined {
+function findTransport(packet: Bytes, ip: number): Transport | undefined {
   if (readU16(packet, ip + 6) & 0x1fff) return undefined
   const start = ip + (readU8(packet, ip) & 0xf) * 4
-  const proto = readU8(packet, ip + 9)
+  return transportAt(packet, start, readU8(packet, ip + 9))
+}
+
+/** The header over IPv6 whose checksum covers the addresses, that of ICMPv6 too. */
+function findTransport6(packet: Bytes, ip: number): Transport | undefined {
+  const { protocol, start } = walkExtensions(packet, ip + 40, readU8(packet, ip + 6))
+  if (start === 0) return undefined
+  if (protocol === protoIcmpv6 && packet.length >= start + 4)
+    return { start, checksum: { at: start + 2, optional: false }, hasPorts: false }
+  return transportAt(packet, start, protocol)
+}
+
+function transportAt(packet: Bytes, start: number, proto: number): Transport | undefined {
   if (proto === protoTcp && packet.length >= start + 18)
-    return { start, checksum: { at: start + 16, optional: false } }
+    return { start, checksum: { at: start + 16, optional: false }, hasPorts: true }
   if (proto === protoUdp && packet.length >= start + 8)
-    return { start, checksum: { at: start + 6, optional: true } }
+    return { start, checksum: { at: start + 6, optional: true }, hasPorts: true }
   return undefined
 }

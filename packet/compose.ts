@@ -3,6 +3,7 @@ import { arp } from './arp.ts'
 import { buildFrame } from './build.ts'
 import { type Codec, encode } from './bytes.ts'
 import type { Addresses } from './checksum.ts'
+import { protoFragment, protoHopByHop, protoNone } from './extension.ts'
 import {
   etherTypeArp,
   etherTypeIpv4,
@@ -15,7 +16,7 @@ import {
   vlanPresent,
 } from './extract.ts'
 import { readBits } from './field-bits.ts'
-import { type FlowKey, fields, fragFirst, fragLater, readField } from './flow-key.ts'
+import { type FlowKey, fields, fragFirst, fragLater, fragNone, readField } from './flow-key.ts'
 import { icmp } from './icmp.ts'
 import { icmpv6 } from './icmpv6.ts'
 import { type Ipv4, ipv4 } from './ipv4.ts'
@@ -48,7 +49,9 @@ export function composeFrame(key: FlowKey): Uint8Array {
   }
   if (etherType === etherTypeArp) return buildFrame(header, arp, arpOf(key))
   if (etherType === etherTypeIpv4) return buildFrame(header, ipv4, ipv4Of(key))
-  if (etherType === etherTypeIpv6) return buildFrame(header, ipv6, ipv6Of(key))
+  // No whole packet has protocol 0, which is that of an extension header.
+  if (etherType === etherTypeIpv6 && readField(key, 'ipProto') !== protoHopByHop)
+    return buildFrame(header, ipv6, ipv6Of(key))
   return buildFrame(header, bare, none)
 }
 
@@ -81,14 +84,23 @@ function ipv4Of(key: FlowKey): Ipv4 {
 
 function ipv6Of(key: FlowKey): Ipv6 {
   const addresses = { src: readBits(key, fields.ipv6Src), dst: readBits(key, fields.ipv6Dst) }
+  const frag = readField(key, 'ipFrag')
+  const protocol = readField(key, 'ipProto')
+  const transport = transportOf(key, addresses, protoIcmpv6)
   return {
     ...addresses,
     trafficClass: readField(key, 'ipTos'),
     flowLabel: 0,
-    nextHeader: readField(key, 'ipProto'),
+    nextHeader: frag === fragNone ? protocol : protoFragment,
     hopLimit: readField(key, 'ipTtl'),
-    payload: transportOf(key, addresses, protoIcmpv6),
+    payload: frag === fragNone ? transport : fragmentOf(frag, protocol, transport),
   }
+}
+
+/** A fragment header, and behind that of the first fragment the transport's. */
+function fragmentOf(frag: number, protocol: number, transport: Uint8Array): Uint8Array {
+  if (frag === fragLater) return Uint8Array.of(protoNone, 0, 0, 8, 0, 0, 0, 0)
+  return Uint8Array.from([protocol, 0, 0, 1, 0, 0, 0, 0, ...transport])
 }
 
 /** `icmpProto` is the number that means ICMP under this version of IP. */

@@ -11,8 +11,11 @@
  *  5. IPv4 (0x0800) needs 20 bytes and IHL >= 5, whatever the version field says; else only ethType
  *     is known. ipFrag is `fragLater` when the fragment offset is not 0, else `fragFirst` when more
  *     fragments follow. L4 starts at 4 * IHL bytes; total length is not looked at.
- *  6. IPv6 (0x86dd) needs 40 bytes; else only ethType is known. ipProto is the next header of the
- *     fixed header: extension headers are not walked, ipFrag is 0. ipTos is the traffic class.
+ *  6. IPv6 (0x86dd) needs 40 bytes; else only ethType is known. ipTos is the traffic class. Up to 8
+ *     extension headers (0, 43, 51, 60, and 44: fragment) are followed, each of which needs 4 bytes;
+ *     ipProto is what comes behind. ipFrag is `fragFirst` behind a fragment header whose offset is
+ *     0; where it is not, ipFrag is `fragLater` and ipProto 44. Where the headers are cut off,
+ *     ipProto is 59; at a ninth, and at a routing header with segments left, it is 255.
  *  7. L4 is not read of later fragments, and is left 0 when the frame ends too early: TCP (6) needs
  *     14 bytes and gives ports and the low 8 flags; UDP (17) and SCTP (132) need 4; ICMP (1) under
  *     IPv4 and ICMPv6 (58) under IPv6 need 2, type in tpSrc and code in tpDst.
@@ -20,6 +23,7 @@
  *     ethType is known.
  */
 import { readU16, readU32 } from './bytes.ts'
+import { isExtension, walkExtensions } from './extension.ts'
 import { type FlowKey, fragFirst, fragLater, fragNone, keyWords } from './flow-key.ts'
 
 export const etherTypeIpv4 = 0x0800
@@ -79,13 +83,24 @@ function extractIpv4(frame: Uint8Array, start: number, key: FlowKey): void {
 
 function extractIpv6(frame: Uint8Array, start: number, key: FlowKey): void {
   if (frame.length < start + 40) return
-  const proto = readU16(frame, start + 6) >>> 8
+  const next = readU16(frame, start + 6) >>> 8
   const hopLimit = readU16(frame, start + 6) & 0xff
   const trafficClass = (readU16(frame, start) >>> 4) & 0xff
-  key[9] = proto | (trafficClass << 8) | (hopLimit << 16)
   for (let word = 0; word < 8; word++) key[10 + word] = readU32(frame, start + 8 + 4 * word)
-  if (proto === protoIcmpv6) extractIcmp(frame, start + 40, key)
-  else extractPorts(frame, start + 40, proto, key)
+  const above = (trafficClass << 8) | (hopLimit << 16)
+  if (isExtension(next)) {
+    const { protocol, frag, start: l4 } = walkExtensions(frame, start + 40, next)
+    key[9] = protocol | above | (frag << 24)
+    if (l4 !== 0) extractTransport6(frame, l4, protocol, key)
+  } else {
+    key[9] = next | above
+    extractTransport6(frame, start + 40, next, key)
+  }
+}
+
+function extractTransport6(frame: Uint8Array, start: number, proto: number, key: FlowKey): void {
+  if (proto === protoIcmpv6) extractIcmp(frame, start, key)
+  else extractPorts(frame, start, proto, key)
 }
 
 function extractPorts(frame: Uint8Array, start: number, proto: number, key: FlowKey): void {

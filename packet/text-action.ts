@@ -1,7 +1,7 @@
 /** Actions as text, in the notation of Open vSwitch's datapath: `set(eth(src=…,dst=…)),3`. */
 import type { Action } from './action.ts'
-import { formatIp, formatMac } from './address.ts'
-import { type Notation, parseNumber, Scanner } from './text-value.ts'
+import { formatIp, formatIpv6, formatMac } from './address.ts'
+import { type Notation, parseNumber, parseValue, Scanner } from './text-value.ts'
 
 /** `drop` when there are none. */
 export function formatActions(actions: readonly Action[]): string {
@@ -45,6 +45,10 @@ function formatAction(action: Action): string {
       return `set(ipv4(src=${formatIp(action.address)}))`
     case 'setIpDst':
       return `set(ipv4(dst=${formatIp(action.address)}))`
+    case 'setIpv6Src':
+      return `set(ipv6(src=${formatIpv6(action.address)}))`
+    case 'setIpv6Dst':
+      return `set(ipv6(dst=${formatIpv6(action.address)}))`
     case 'setTtl':
       return `set(ipv4(ttl=${action.ttl}))`
     case 'setTos':
@@ -168,6 +172,7 @@ function parseSet(scanner: Scanner): readonly Action[] {
 const setters: ReadonlyMap<string, (scanner: Scanner) => readonly Action[]> = new Map([
   ['eth', parseSetEth],
   ['ipv4', parseSetIpv4],
+  ['ipv6', parseSetIpv6],
   ['tp', parseSetPorts],
   ['tcp', parseSetPorts],
   ['udp', parseSetPorts],
@@ -189,6 +194,27 @@ function parseSetIpv4(scanner: Scanner): readonly Action[] {
     if (name === 'dst') return { kind: 'setIpDst', address: value }
     return name === 'tos' ? { kind: 'setTos', tos: value } : { kind: 'setTtl', ttl: value }
   })
+}
+
+/** Traffic class and hop limit are IPv4's type of service and time to live by other names. */
+function parseSetIpv6(scanner: Scanner): readonly Action[] {
+  const given = new Map<string, Action>()
+  scanner.list(() => {
+    const position = scanner.position
+    const name = scanner.word()
+    if (given.has(name) || !['src', 'dst', 'tclass', 'hlimit'].includes(name))
+      scanner.fail('one of src, dst, tclass, hlimit, each once', position)
+    scanner.expect('=')
+    given.set(name, parseIpv6Field(scanner, name))
+  })
+  return [...given.values()]
+}
+
+function parseIpv6Field(scanner: Scanner, name: string): Action {
+  if (name === 'tclass') return { kind: 'setTos', tos: parseNumber(scanner, 'decimal', 8) }
+  if (name === 'hlimit') return { kind: 'setTtl', ttl: parseNumber(scanner, 'decimal', 8) }
+  const address = parseValue(scanner, 'ipv6', 128)
+  return { kind: name === 'src' ? 'setIpv6Src' : 'setIpv6Dst', address }
 }
 
 function parseSetPorts(scanner: Scanner): readonly Action[] {

@@ -1,6 +1,6 @@
 /** Address blocks of either family as ranges of numbers. */
 import { formatIp, formatIpv6, parseCidr, parseIp, parseIpv6 } from '../packet/address.ts'
-import { parseCidr6 } from './address6.ts'
+import { parseCidr6 } from '../packet/address6.ts'
 
 /** Bits of an address: IPv4 or IPv6. */
 export type Bits = 32 | 128

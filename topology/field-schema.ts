@@ -1,7 +1,7 @@
 /** Schemas of single fields: ids, names, addresses. */
 import { z } from 'zod'
 import { isGroupMac, parseCidr, parseIp, parseIpv6, parseMac } from '../packet/address.ts'
-import { parseCidr6 } from './address6.ts'
+import { parseCidr6 } from '../packet/address6.ts'
 
 /** Object ids: UUIDs of ours, Docker's ids, or derived ones such as `<pool>_<address>`. */
 export const idSchema = z

@@ -4,7 +4,7 @@
  * completed stays so. A change that a helper refuses drops the packet and is counted; half a rewrite
  * must not leave.
  */
-import { type Assembler, r0, r1, r2, r3, r4 } from './assembler.ts'
+import { type Assembler, r0, r1, r2, r3, r4, r5, r7 } from './assembler.ts'
 import { context, count, helper, packetHost, shot, stack, wireVlan } from './kernel.ts'
 import { chainMax, entry, outputsMax, slot, slotPayload, table } from './layout.ts'
 import { callLocate, emitLocate } from './locate.ts'
@@ -31,7 +31,9 @@ export function emitActions(a: Assembler, withMiss: boolean): void {
   emitOutputs(a)
   emitEthernet(a)
   emitIpBytes(a)
+  emitIpv6Bytes(a)
   emitAddresses(a)
+  emitAddresses6(a)
   emitPorts(a)
   emitTunnel(a)
   emitMeter(a)
@@ -109,7 +111,7 @@ function emitEthernet(a: Assembler): void {
 /** Time to live and type of service; the header's checksum follows. */
 function emitIpBytes(a: Assembler): void {
   a.label('setTtl')
-  require(a, 0x0800)
+  require(a, 0x0800, 'setHopLimit')
   // The word of TTL and protocol stands right before the checksum: one load, one store.
   a.load(32, 2, 10, place.l3).op('add', 2, 8)
   loadToScratch(a, 4)
@@ -125,7 +127,7 @@ function emitIpBytes(a: Assembler): void {
   a.jump('advance')
 
   a.label('setTos')
-  require(a, 0x0800)
+  require(a, 0x0800, 'setTrafficClass')
   a.load(32, 2, 10, place.l3)
   loadToScratch(a, 2)
   a.mov(3, r1)
@@ -135,6 +137,58 @@ function emitIpBytes(a: Assembler): void {
   replaceIpChecksum(a)
   a.load(32, 2, 10, place.l3).op('add', 2, 1)
   storeFromSlot(a, 1, 0)
+}
+
+/** Hop limit and traffic class, which no checksum but the network card's covers. */
+function emitIpv6Bytes(a: Assembler): void {
+  a.label('setHopLimit')
+  require(a, 0x86dd)
+  a.load(32, 2, 10, place.l3).op('add', 2, 7)
+  storeFromSlot(a, 1, recomputeChecksum)
+
+  a.label('setTrafficClass')
+  require(a, 0x86dd)
+  a.load(32, 2, 10, place.l3)
+  loadToScratch(a, 2)
+  a.load(8, 3, 7, slotPayload).mov(4, r3).op('shr', 4, 4).op('shl', 3, 4).op('and', 3, 0xf0)
+  a.load(8, 1, 10, scratch).op('and', 1, 0xf0).op('or', 1, r4).store(8, 10, scratch, r1)
+  a.load(8, 1, 10, scratch + 1)
+    .op('and', 1, 0x0f)
+    .op('or', 1, r3)
+    .store(8, 10, scratch + 1, r1)
+  a.load(32, 2, 10, place.l3).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, 2)
+  storeBytes(a, recomputeChecksum)
+  a.jump('advance')
+}
+
+/**
+ * Addresses of IPv6; the checksum of TCP, UDP or ICMPv6 follows. Where the network card has summed
+ * the packet, the helper for the checksum takes the change off that sum, as it would have to for
+ * IPv4; the store puts it back.
+ */
+function emitAddresses6(a: Assembler): void {
+  for (const [label, offset] of [
+    ['setIpv6Src', 8],
+    ['setIpv6Dst', 24],
+  ] as const) {
+    const header = a.unique('header')
+    a.label(label)
+    require(a, 0x86dd)
+    findChecksum(a, header, true)
+    a.store(32, 10, scratch, r2).store(32, 10, scratch + 4, r5)
+    a.load(32, 2, 10, place.l3).op('add', 2, offset).mov(1, { r: 6 })
+    a.mov(3, { r: 10 }).op('add', 3, stack.block).mov(4, 16)
+    a.helper(helper.loadBytes).when(0, 'ne', 0, 'failed')
+    a.mov(1, { r: 10 }).op('add', 1, stack.block).mov(2, 16)
+    a.mov(3, r7).op('add', 3, slotPayload).mov(4, 16).mov(5, 0).helper(helper.csumDiff)
+    a.mov(4, r0)
+      .load(32, 2, 10, scratch)
+      .load(32, 5, 10, scratch + 4)
+    a.op('or', 5, pseudoHeader).mov(3, 0).mov(1, { r: 6 })
+    a.helper(helper.l4CsumReplace).when(0, 'ne', 0, 'failed')
+    a.label(header).load(32, 2, 10, place.l3).op('add', 2, offset)
+    storeFromSlot(a, 16, recomputeChecksum)
+  }
 }
 
 /** Addresses; the checksums of IPv4 and of TCP or UDP follow. */
@@ -160,14 +214,15 @@ function emitAddresses(a: Assembler): void {
   }
 }
 
-/** Ports of TCP and UDP over IPv4. */
+/** Ports of TCP and UDP. */
 function emitPorts(a: Assembler): void {
   for (const [label, offset] of [
     ['setTpSrc', 0],
     ['setTpDst', 2],
   ] as const) {
-    a.label(label)
-    require(a, 0x0800)
+    const known = a.unique('known')
+    a.label(label).load(32, 1, 10, place.kind).when(1, 'eq', 0x0800, known)
+    a.when(1, 'ne', 0x86dd, 'advance').label(known)
     a.load(32, 2, 10, place.l4).when(2, 'eq', 0, 'advance').op('add', 2, offset)
     // An l4 too near the end has no port to load: then there is nothing to set.
     a.mov(1, { r: 6 }).mov(3, { r: 10 }).op('add', 3, scratch).mov(4, 2)
@@ -203,7 +258,7 @@ function emitTunnel(a: Assembler): void {
 function emitCheckLength(a: Assembler): void {
   a.label('checkLength').load(32, 1, 6, context.gsoSize).when(1, 'eq', 0, 'lengthWhole')
   a.load(32, 2, 10, place.l4).when(2, 'ne', 0, 'lengthAbove')
-  // IPv6, of which the place says nothing more.
+  // IPv6 with nothing known above it.
   a.load(32, 2, 10, place.l3).op('add', 2, 40)
   a.label('lengthAbove').store(64, 10, stack.block, r2)
   a.load(32, 1, 10, place.proto).when(1, 'eq', 17, 'lengthUdp').op('add', 2, 12)
@@ -221,18 +276,27 @@ function emitCheckLength(a: Assembler): void {
   a.load(8, 1, 7, 1).when(1, 'ne', 0, 'userspace').jump('drop')
 }
 
-/** Goes on when the packet has the header (0x0800 or 0x0806), otherwise to `advance`. */
-function require(a: Assembler, kind: number): void {
-  a.load(32, 1, 10, place.kind).when(1, 'ne', kind, 'advance')
+/** Goes on when the packet has the header (0x0800, 0x0806, 0x86dd), otherwise to a label. */
+function require(a: Assembler, kind: number, otherwise = 'advance'): void {
+  a.load(32, 1, 10, place.kind).when(1, 'ne', kind, otherwise)
 }
 
-/** r2 = offset of the L4 checksum, r5 = flags; to `otherwise` when the packet has none. Uses r1. */
-function findChecksum(a: Assembler, otherwise: string): void {
-  const [udp, found] = [a.unique('udp'), a.unique('found')]
+/**
+ * r2 = offset of the L4 checksum, r5 = flags; to `otherwise` when the packet has none. Uses r1 and
+ * r4. ICMPv6's counts where `withIcmp` says so.
+ */
+function findChecksum(a: Assembler, otherwise: string, withIcmp = false): void {
+  const [udp, found, icmp] = [a.unique('udp'), a.unique('found'), a.unique('icmp')]
   a.load(32, 2, 10, place.l4).when(2, 'eq', 0, otherwise).load(32, 4, 6, context.len)
-  a.load(32, 1, 10, place.proto).when(1, 'eq', 17, udp).when(1, 'ne', 6, otherwise)
+  a.load(32, 1, 10, place.proto).when(1, 'eq', 17, udp)
+  if (withIcmp) a.when(1, 'eq', 58, icmp)
+  a.when(1, 'ne', 6, otherwise)
   a.mov(1, r2).op('add', 1, 18).when(1, 'gt', r4, otherwise)
   a.op('add', 2, 16).mov(5, 0).jump(found)
+  if (withIcmp) {
+    a.label(icmp).mov(1, r2).op('add', 1, 4).when(1, 'gt', r4, otherwise)
+    a.op('add', 2, 2).mov(5, 0).jump(found)
+  }
   a.label(udp).mov(1, r2).op('add', 1, 8).when(1, 'gt', r4, otherwise)
   a.op('add', 2, 6).mov(5, zeroIsNone)
   a.label(found)

@@ -70,6 +70,7 @@ export const r1 = { r: 1 } as const
 export const r2 = { r: 2 } as const
 export const r3 = { r: 3 } as const
 export const r4 = { r: 4 } as const
+export const r5 = { r: 5 } as const
 export const r7 = { r: 7 } as const
 export const r8 = { r: 8 } as const
 export const r9 = { r: 9 } as const

@@ -3,6 +3,7 @@
  * of the actions; outputs next to each other share slots; the last output takes the packet itself.
  */
 import type { Action } from '../../packet/action.ts'
+import { addressOf6, wordsOf6 } from '../../packet/address6.ts'
 import { readU16, readU32, writeU32, writeU48 } from '../../packet/bytes.ts'
 import { DatapathError } from '../datapath.ts'
 import { chainMax, entry, outputsMax, slot, slotPayload } from './layout.ts'
@@ -92,6 +93,11 @@ export class SlotList {
       case 'setIpSrc':
       case 'setIpDst':
         writeU32(bytes, at, action.address)
+        break
+      case 'setIpv6Src':
+      case 'setIpv6Dst':
+        for (const [index, word] of wordsOf6(action.address).entries())
+          writeU32(bytes, at + 4 * index, word)
         break
       case 'setTpSrc':
       case 'setTpDst':
@@ -199,6 +205,10 @@ function decodeSlot(kind: number, bytes: Uint8Array): readonly Action[] | undefi
       return [{ kind: 'setIpSrc', address: readU32(bytes, at) }]
     case slot.setIpDst:
       return [{ kind: 'setIpDst', address: readU32(bytes, at) }]
+    case slot.setIpv6Src:
+      return [{ kind: 'setIpv6Src', address: readAddress6(bytes, at) }]
+    case slot.setIpv6Dst:
+      return [{ kind: 'setIpv6Dst', address: readAddress6(bytes, at) }]
     case slot.setTpSrc:
       return [{ kind: 'setTpSrc', port: view.getUint16(at) }]
     case slot.setTpDst:
@@ -237,6 +247,11 @@ function decodeArp(bytes: Uint8Array, op: number): Action {
     tha: readU48(bytes, at + 12),
     tpa: readU32(bytes, at + 18),
   }
+}
+
+function readAddress6(bytes: Uint8Array, at: number): bigint {
+  const [a, b, c, d] = [0, 4, 8, 12].map((offset) => readU32(bytes, at + offset))
+  return addressOf6([a ?? 0, b ?? 0, c ?? 0, d ?? 0])
 }
 
 function readU48(bytes: Uint8Array, at: number): number {

@@ -2,8 +2,9 @@
  * Reads a packet's flow key, by the rules that stand above `extractKey` in packet/extract.ts. The
  * frame is read in place. When its start is not contiguous it is made so, once, and read again.
  */
-import { type Assembler, r1, r2, r3, r4, r7, r8, r9 } from './assembler.ts'
+import { type Assembler, r0, r1, r2, r3, r4, r7, r8, r9 } from './assembler.ts'
 import { context, helper, placeNone, stack, wireVlan } from './kernel.ts'
+import { callWalk, extensions } from './walk.ts'
 
 /** As far into a frame as any field stands: Ethernet, a tag, IPv4 with all options, TCP to its flags. */
 const headersMax = 14 + 4 + 60 + 14
@@ -92,7 +93,47 @@ function emitIpv6(a: Assembler): void {
   a.store(32, 10, word(9), r2)
   for (let index = 0; index < 8; index++)
     loadSwapped(a, 32, 1, 9, 8 + 4 * index).store(32, 10, word(10 + index), r1)
-  a.op('add', 9, 40).when(4, 'eq', 58, 'icmp')
+  a.store(32, 10, stack.place.kind, 0x86dd).store(32, 10, stack.place.proto, r4)
+  a.load(32, 3, 10, stack.place.l3).op('add', 3, 40).store(32, 10, stack.place.l4, r3)
+  a.op('add', 9, 40).when(4, 'eq', 58, 'icmp').when(4, 'eq', 6, 'transport')
+  for (const header of extensions) a.when(4, 'eq', header, 'extensions')
+  a.jump('transport')
+  emitExtensions(a)
+}
+
+/** Behind extension headers, bytes are copied: who knows how far in they are. */
+function emitExtensions(a: Assembler): void {
+  a.label('extensions')
+  callWalk(a)
+  a.load(32, 1, 10, word(9)).op('and', 1, 0x00ff_ff00).op('or', 1, r0).store(32, 10, word(9), r1)
+  a.load(32, 2, 10, stack.place.l4).when(2, 'eq', 0, 'extracted')
+  a.load(32, 1, 10, stack.place.proto).when(1, 'eq', 58, 'copyIcmp').when(1, 'eq', 6, 'copyTcp')
+  a.when(1, 'eq', 17, 'copyPorts').when(1, 'ne', 132, 'extracted')
+  a.label('copyPorts')
+  copy(a, 4)
+  a.label('copied').load(16, 1, 10, stack.block).swap(1, 16)
+  a.load(16, 2, 10, stack.block + 2)
+    .swap(2, 16)
+    .op('shl', 2, 16)
+    .op('or', 1, r2)
+  a.store(32, 10, word(18), r1).jump('extracted')
+  a.label('copyTcp')
+  copy(a, 14)
+  a.load(8, 1, 10, stack.block + 13)
+    .store(32, 10, word(19), r1)
+    .jump('copied')
+  a.label('copyIcmp')
+  copy(a, 2)
+  a.load(8, 1, 10, stack.block)
+    .load(8, 2, 10, stack.block + 1)
+    .op('shl', 2, 16)
+  a.op('or', 1, r2).store(32, 10, word(18), r1).jump('extracted')
+}
+
+/** Copies bytes from offset r2 on; done where they end too early. */
+function copy(a: Assembler, size: number): void {
+  a.mov(1, { r: 6 }).mov(3, { r: 10 }).op('add', 3, stack.block).mov(4, size)
+  a.helper(helper.loadBytes).when(0, 'ne', 0, 'extracted')
 }
 
 /** Ports, or ICMP's type and code. */

@@ -28,6 +28,7 @@ export const helper = {
   setTunnelKey: 21,
   redirect: 23,
   loadBytes: 26,
+  csumDiff: 28,
   changeType: 32,
   pullData: 39,
   changeHead: 43,
@@ -45,6 +46,7 @@ export const packetHost = 0
 export const wireVlan = 0x0081
 export const wireArp = 0x0608
 export const wireIpv4 = 0x0008
+export const wireIpv6 = 0xdd86
 
 /** Bytes below r10. */
 export const stack = {
@@ -64,7 +66,7 @@ export const stack = {
   block: -264,
 } as const
 
-/** Values of `place.kind` beside the EtherTypes 0x0800 and 0x0806. */
+/** Values of `place.kind` beside the EtherTypes 0x0800, 0x0806 and 0x86dd. */
 export const placeNone = 1
 
 /** Adds 1 to a counter in the table. Uses r1 and r2. */

@@ -91,6 +91,8 @@ export const slot = {
   meter: 17,
   /** A length; what is longer goes to the agent when the second byte is 1, else nowhere. */
   checkLength: 18,
+  setIpv6Src: 19,
+  setIpv6Dst: 20,
 } as const
 
 export const slotPayload = 4

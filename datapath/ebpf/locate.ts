@@ -2,8 +2,18 @@
  * Finds the headers of a packet whose tags have changed, or that the agent sends: a function of its
  * own, since few packets need it. Arguments: the context and the place to fill, below.
  */
-import { type Assembler, r1, r2, r9 } from './assembler.ts'
-import { context, helper, placeNone, stack, wireArp, wireIpv4, wireVlan } from './kernel.ts'
+import { type Assembler, r1, r2, r7, r9 } from './assembler.ts'
+import {
+  context,
+  helper,
+  placeNone,
+  stack,
+  wireArp,
+  wireIpv4,
+  wireIpv6,
+  wireVlan,
+} from './kernel.ts'
+import { emitWalk } from './walk.ts'
 
 /** Bytes in the place, the second argument. */
 const kind = stack.place.kind - stack.place.at
@@ -33,7 +43,8 @@ export function emitLocate(a: Assembler): void {
   load(a, 16, 2)
 
   a.label('locateType').store(32, 7, l3, r9)
-  a.when(1, 'eq', wireIpv4, 'locateIpv4').when(1, 'ne', wireArp, 'located')
+  a.when(1, 'eq', wireIpv4, 'locateIpv4').when(1, 'eq', wireIpv6, 'locateIpv6')
+  a.when(1, 'ne', wireArp, 'located')
   load(a, r9, 20)
   a.when(1, 'ne', 0x0100, 'located').load(16, 1, 10, buffer + 2)
   a.when(1, 'ne', wireIpv4, 'located').load(16, 1, 10, buffer + 4)
@@ -53,6 +64,16 @@ export function emitLocate(a: Assembler): void {
     .when(3, 'ne', 0, 'located')
   a.op('add', 1, r9).store(32, 7, l4, r1)
   a.label('located').mov(0, 0).exit()
+
+  a.label('locateIpv6').load(32, 1, 6, context.len).mov(3, r9).op('add', 3, 40)
+  a.when(3, 'gt', r1, 'located')
+  load(a, r9, 20)
+  a.store(32, 7, kind, 0x86dd)
+  a.mov(1, { r: 6 }).mov(2, r7).mov(3, r9).op('add', 3, 40)
+  a.load(8, 4, 10, buffer + 6)
+    .call('walk')
+    .jump('located')
+  emitWalk(a)
 }
 
 /** Loads bytes of the packet to the buffer, and the first two to r1; no such bytes: done. */

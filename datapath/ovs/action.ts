@@ -8,6 +8,7 @@ import { readU16, readU32 } from '../../packet/bytes.ts'
 import {
   etherTypeArp,
   etherTypeIpv4,
+  etherTypeIpv6,
   etherTypeVlan,
   protoTcp,
   protoUdp,
@@ -28,6 +29,13 @@ import {
   userspaceAttr,
   vportsMax,
 } from './protocol.ts'
+import {
+  type HeaderAction,
+  readIpv4Set,
+  readIpv6Set,
+  writeIpv4Set,
+  writeIpv6Set,
+} from './set-ip.ts'
 
 /** First word of a cookie: 'mid', and what follows it. */
 const cookieReason = 0x0164_696d
@@ -171,14 +179,10 @@ function writeCheckLength(
   out.close(start)
 }
 
-type HeaderAction = Extract<
-  Action,
-  { kind: 'setIpSrc' | 'setIpDst' | 'setTtl' | 'setTos' | 'setTpSrc' | 'setTpDst' }
->
-
-/** A set of one field of IPv4, TCP or UDP: its value with the rest 0, then its mask. */
+/** A set of one field of IP, TCP or UDP: its value with the rest 0, then its mask. */
 function writeHeader(out: Output, action: HeaderAction, key: FlowKey): void {
-  if (key[8] !== etherTypeIpv4) return
+  const isIpv6 = key[8] === etherTypeIpv6
+  if (key[8] !== etherTypeIpv4 && !isIpv6) return
   if (action.kind === 'setTpSrc' || action.kind === 'setTpDst') {
     const protocol = (key[9] ?? 0) & 0xff
     if ((protocol !== protoTcp && protocol !== protoUdp) || (key[9] ?? 0) >>> 24 === fragLater)
@@ -190,19 +194,8 @@ function writeHeader(out: Output, action: HeaderAction, key: FlowKey): void {
     out.be32(isSrc ? 0xffff_0000 : 0xffff)
     out.close(inner)
     out.close(start)
-    return
-  }
-  const [src, srcMask] = action.kind === 'setIpSrc' ? [action.address, 0xffff_ffff] : [0, 0]
-  const [dst, dstMask] = action.kind === 'setIpDst' ? [action.address, 0xffff_ffff] : [0, 0]
-  // u8 protocol, tos, ttl, fragment
-  let [rest, restMask] = [0, 0]
-  if (action.kind === 'setTos') [rest, restMask] = [(action.tos & 0xff) << 16, 0x00ff_0000]
-  if (action.kind === 'setTtl') [rest, restMask] = [(action.ttl & 0xff) << 8, 0xff00]
-  const start = out.open(actionAttr.setMasked)
-  const inner = out.open(keyAttr.ipv4)
-  for (const value of [src, dst, rest, srcMask, dstMask, restMask]) out.be32(value)
-  out.close(inner)
-  out.close(start)
+  } else if (isIpv6) writeIpv6Set(out, action)
+  else writeIpv4Set(out, action)
 }
 
 function writeEthernet(out: Output, { src, dst }: Extract<Action, { kind: 'setEth' }>): void {
@@ -339,6 +332,8 @@ function readSet(attribute: Attribute | undefined): readonly Action[] | undefine
       return [{ kind: 'setEth', src: readMac(payload, 0), dst: readMac(payload, 6) }]
     case keyAttr.ipv4:
       return payload.length < 24 ? undefined : readIpv4Set(payload)
+    case keyAttr.ipv6:
+      return payload.length < 80 ? undefined : readIpv6Set(payload)
     case keyAttr.tcp:
     case keyAttr.udp:
       return payload.length < 8 ? undefined : readPortSet(payload)
@@ -351,15 +346,6 @@ function readSet(attribute: Attribute | undefined): readonly Action[] | undefine
 
 function readMac(bytes: Uint8Array, at: number): number {
   return readU16(bytes, at) * 0x1_0000_0000 + readU32(bytes, at + 2)
-}
-
-function readIpv4Set(payload: Uint8Array): readonly Action[] {
-  const actions: Action[] = []
-  if (readU32(payload, 12) !== 0) actions.push({ kind: 'setIpSrc', address: readU32(payload, 0) })
-  if (readU32(payload, 16) !== 0) actions.push({ kind: 'setIpDst', address: readU32(payload, 4) })
-  if (payload[21] !== 0) actions.push({ kind: 'setTos', tos: payload[9] ?? 0 })
-  if (payload[22] !== 0) actions.push({ kind: 'setTtl', ttl: payload[10] ?? 0 })
-  return actions
 }
 
 function readPortSet(payload: Uint8Array): readonly Action[] {

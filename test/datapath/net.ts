@@ -121,3 +121,20 @@ export function withOptions(frame: Uint8Array): Uint8Array {
   longer[17] = (longer[17] ?? 0) + 8
   return longer
 }
+
+/** The same IPv6 packet with extension headers of these numbers, 8 bytes each (12 of number 51). */
+export function withHeaders(frame: Uint8Array, numbers: readonly number[]): Uint8Array {
+  const transport = frame[20] ?? 59
+  const headers = numbers.flatMap((number, at) => {
+    const header = new Array<number>(number === 51 ? 12 : 8).fill(0)
+    header[0] = numbers[at + 1] ?? transport
+    if (number === 51) header[1] = 1
+    return header
+  })
+  const longer = Uint8Array.from([...frame.subarray(0, 54), ...headers, ...frame.subarray(54)])
+  longer[20] = numbers[0] ?? transport
+  const size = longer.length - 54
+  longer[18] = size >>> 8
+  longer[19] = size
+  return longer
+}

@@ -3,7 +3,7 @@ import type { ExecutionContext, TestFn } from 'ava'
 import type { Action } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
 import { captures, fromHex, hexOf } from '../packet/captures.ts'
-import { change, exact, Net, type World, withOptions } from './net.ts'
+import { change, exact, keyOf, Net, some, type World, withHeaders, withOptions } from './net.ts'
 
 const [a, b, c] = [0, 1, 2]
 const hello = fromHex(captures.udpHello)
@@ -20,7 +20,11 @@ const cases: readonly (readonly [keyof typeof captures, string])[] = [
   ['tcpSyn', 'set(ipv4(src=1.2.3.4,dst=9.8.7.6)),set(tp(src=1,dst=2)),$b'],
   ['echoRequest', 'set(ipv4(dst=9.8.7.6,ttl=1)),set(tp(src=1,dst=2)),$b'],
   ['fragmentLater', 'set(ipv4(src=1.2.3.4)),set(tp(src=1,dst=2)),$b'],
-  ['udpHelloV6', 'set(ipv4(src=1.2.3.4,ttl=1)),set(tp(src=1)),$b'],
+  ['udpHelloV6', 'set(ipv4(src=1.2.3.4)),$b'],
+  ['udpHelloV6', 'set(ipv6(hlimit=1,tclass=200)),set(tp(src=1)),$b'],
+  ['udpHelloV6', 'set(ipv6(src=fd00::1)),$b,set(ipv6(dst=fd00:0:1::2)),set(tp(dst=65535)),$c'],
+  ['echoRequestV6', 'set(ipv6(src=fd00::1,dst=fd00::2,hlimit=9)),set(tp(src=1)),$b'],
+  ['udpHelloV6', 'push_vlan(vid=5,pcp=3),set(ipv6(src=fd00::1)),$b,pop_vlan,$c'],
   ['udpHello', 'push_vlan(vid=5,pcp=3),$b'],
   ['udpHello', 'push_vlan(vid=5,pcp=3),set(ipv4(ttl=9)),$b,pop_vlan,$c'],
   ['udpHello', 'push_vlan(vid=5,pcp=3),push_vlan(vid=6,pcp=0),set(ipv4(ttl=9)),$b,pop_vlan,$c'],
@@ -51,6 +55,27 @@ export function testActions(test: TestFn, open: () => World): void {
     const net = new Net(open())
     checkActions(t, net, withOptions(hello), 'set(ipv4(src=1.2.3.4,ttl=3)),set(tp(src=5)),$b')
     checkActions(t, net, withOptions(syn), 'set(ipv4(dst=1.2.3.4,tos=8)),set(tp(dst=5)),$b')
+  })
+
+  test.serial('IPv6 extension headers do not hide what is behind them', (t) => {
+    const net = new Net(open())
+    const hello6 = fromHex(captures.udpHelloV6)
+    const set = 'set(ipv6(src=fd00::1,dst=fd00::2)),set(tp(src=5)),$b'
+    for (const headers of [[0], [60, 43, 60], [51], [0, 60, 43, 51, 60, 60, 60, 60], [44]])
+      checkActions(t, net, withHeaders(hello6, headers), set)
+    const later = withHeaders(hello6, [0, 44])
+    later[14 + 40 + 8 + 3] = 16
+    checkActions(t, net, later, set)
+  })
+
+  test.serial('more extension headers than are followed hide it, on all datapaths alike', (t) => {
+    const net = new Net(open())
+    const hello6 = fromHex(captures.udpHelloV6)
+    const long = withHeaders(hello6, [60, 60, 60, 60, 60, 60, 60, 60, 60])
+    t.is(keyOf(long, 1)[9], (keyOf(hello6, 1)[9] ?? 0) | 255)
+    net.install(some(long, net.port(a), ['inPort', 'ethType']), net.actions('$b'))
+    net.send(a, long)
+    t.deepEqual(net.take(), [[b, hexOf(long)]])
   })
 
   test.serial('an empty list drops, without an upcall', (t) => {

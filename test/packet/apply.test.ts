@@ -9,7 +9,9 @@ import { checksum } from '../../packet/checksum.ts'
 import { ethernet } from '../../packet/ethernet.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey } from '../../packet/flow-key.ts'
+import { type Icmpv6, icmpv6 } from '../../packet/icmpv6.ts'
 import { type Ipv4, ipv4 } from '../../packet/ipv4.ts'
+import { type Ipv6, ipv6 } from '../../packet/ipv6.ts'
 import { type Tcp, tcp } from '../../packet/tcp.ts'
 import { formatKey, parseActions } from '../../packet/text.ts'
 import { type Udp, udp } from '../../packet/udp.ts'
@@ -83,8 +85,11 @@ test('a request becomes its reply', (t) => {
 
 test('a field the packet lacks is not set', (t) => {
   const sets = 'set(ipv4(src=1.2.3.4,dst=1.2.3.4,ttl=1,tos=1)),set(tp(src=1,dst=2))'
-  for (const name of ['arpRequest', 'udpHelloV6'] as const)
-    t.is(hexOf(apply(fromHex(captures[name]), sets)), captures[name])
+  t.is(hexOf(apply(fromHex(captures.arpRequest), sets)), captures.arpRequest)
+  const v4 = 'set(ipv4(src=1.2.3.4,dst=1.2.3.4))'
+  t.is(hexOf(apply(fromHex(captures.udpHelloV6), v4)), captures.udpHelloV6)
+  const v6 = 'set(ipv6(src=fd00::1,dst=fd00::2))'
+  t.is(hexOf(apply(fromHex(captures.udpHello), v6)), captures.udpHello)
   const ports = 'set(tp(src=1,dst=2))'
   for (const name of ['echoRequest', 'fragmentLater'] as const)
     t.is(hexOf(apply(fromHex(captures[name]), ports)), captures[name])
@@ -154,6 +159,10 @@ interface Model {
   readonly src: number
   readonly arp?: Arp
   readonly ip?: Omit<Ipv4, 'payload'>
+  readonly ip6?: Omit<Ipv6, 'payload'>
+  /** Extension headers, in hex. */
+  readonly extensions?: string
+  readonly icmp6?: Icmpv6
   readonly udp?: Udp
   readonly tcp?: Tcp
   readonly rest?: string
@@ -169,6 +178,7 @@ function readFrame(frame: Uint8Array, tags: readonly number[] = []): Model {
     return readFrame(inner, [...tags, tci])
   }
   if (etherType === 0x0806) return { tags, dst, src, arp: arp.decode(reader) }
+  if (etherType === 0x86dd) return { tags, dst, src, ...readIpv6(reader) }
   if (etherType !== 0x0800) return { tags, dst, src, rest: hexOf(reader.rest()) }
   const { payload, ...ip } = ipv4.decode(reader)
   if (ip.fragmentOffset === 0 && ip.proto === 17)
@@ -178,9 +188,28 @@ function readFrame(frame: Uint8Array, tags: readonly number[] = []): Model {
   return { tags, dst, src, ip, rest: hexOf(payload) }
 }
 
+/** What comes behind extension headers, by a walk of its own. */
+function readIpv6(reader: Reader): Partial<Model> {
+  const { payload, ...ip6 } = ipv6.decode(reader)
+  let [next, at] = [ip6.nextHeader, 0]
+  for (let count = 0; [0, 43, 44, 51, 60].includes(next); count++) {
+    const [following = 0, size = 0, third = 0, fourth = 0] = payload.subarray(at)
+    const isLater = next === 44 && (third !== 0 || fourth >= 8)
+    if (count === 8 || isLater || (next === 43 && fourth > 0)) return { ip6, rest: hexOf(payload) }
+    at += next === 44 ? 8 : next === 51 ? 4 * (size + 2) : 8 * (size + 1)
+    next = following
+  }
+  const above = payload.subarray(at)
+  const extensions = hexOf(payload.subarray(0, at))
+  if (next === 17) return { ip6, extensions, udp: decode(udp(ip6), above) }
+  if (next === 6) return { ip6, extensions, tcp: decode(tcp(ip6), above) }
+  if (next === 58) return { ip6, extensions, icmp6: decode(icmpv6(ip6), above) }
+  return { ip6, rest: hexOf(payload) }
+}
+
 function applyToModel(model: Model, action: Action): Model {
   const above = model.tags.length < 2
-  const { ip, udp: datagram, tcp: segment } = model
+  const { ip, ip6, udp: datagram, tcp: segment } = model
   switch (action.kind) {
     case 'meter':
     case 'checkPacketLength':
@@ -199,9 +228,15 @@ function applyToModel(model: Model, action: Action): Model {
       return ip && above ? { ...model, ip: { ...ip, src: action.address } } : model
     case 'setIpDst':
       return ip && above ? { ...model, ip: { ...ip, dst: action.address } } : model
+    case 'setIpv6Src':
+      return ip6 && above ? { ...model, ip6: { ...ip6, src: action.address } } : model
+    case 'setIpv6Dst':
+      return ip6 && above ? { ...model, ip6: { ...ip6, dst: action.address } } : model
     case 'setTtl':
+      if (ip6 && above) return { ...model, ip6: { ...ip6, hopLimit: action.ttl } }
       return ip && above ? { ...model, ip: { ...ip, ttl: action.ttl } } : model
     case 'setTos':
+      if (ip6 && above) return { ...model, ip6: { ...ip6, trafficClass: action.tos } }
       return ip && above ? { ...model, ip: { ...ip, tos: action.tos } } : model
     case 'setTpSrc':
     case 'setTpDst': {

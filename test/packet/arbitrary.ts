@@ -3,9 +3,12 @@ import fc from 'fast-check'
 import type { Action } from '../../packet/action.ts'
 import { arp } from '../../packet/arp.ts'
 import { encode } from '../../packet/bytes.ts'
+import type { Addresses } from '../../packet/checksum.ts'
 import { ethernet } from '../../packet/ethernet.ts'
 import { keyWords } from '../../packet/flow-key.ts'
+import { icmpv6 } from '../../packet/icmpv6.ts'
 import { ipv4 } from '../../packet/ipv4.ts'
+import { ipv6 } from '../../packet/ipv6.ts'
 import { tcp } from '../../packet/tcp.ts'
 import { udp } from '../../packet/udp.ts'
 import { frames } from './captures.ts'
@@ -13,6 +16,7 @@ import { frames } from './captures.ts'
 const u8 = fc.integer({ min: 0, max: 0xff })
 const u16 = fc.integer({ min: 0, max: 0xffff })
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff })
+const u128 = fc.bigInt({ min: 0n, max: (1n << 128n) - 1n })
 const mac = fc.integer({ min: 0, max: 0xffff_ffff_ffff })
 
 /** Types and protocols that mean something come up often, so that kinds of packets do. */
@@ -49,6 +53,8 @@ export const anyAction: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: fc.constant('popVlan' as const) }),
   fc.record({ kind: fc.constant('setIpSrc' as const), address: u32 }),
   fc.record({ kind: fc.constant('setIpDst' as const), address: u32 }),
+  fc.record({ kind: fc.constant('setIpv6Src' as const), address: u128 }),
+  fc.record({ kind: fc.constant('setIpv6Dst' as const), address: u128 }),
   fc.record({ kind: fc.constant('setTtl' as const), ttl: u8 }),
   fc.record({ kind: fc.constant('setTos' as const), tos: u8 }),
   fc.record({ kind: fc.constant('setTpSrc' as const), port: u16 }),
@@ -137,10 +143,90 @@ const ipFrame = fc
 
 type Inner = typeof transport extends fc.Arbitrary<infer Value> ? Value : never
 
-function encodeTransport(addresses: { src: number; dst: number }, inner: Inner): Uint8Array {
-  if (inner.proto === 17) return encode(udp(addresses), inner.value)
+function encodeTransport(addresses: Addresses, inner: Inner): Uint8Array {
+  // Over IPv6 there is no datagram without a checksum.
+  const isIpv6 = typeof addresses.src === 'bigint'
+  if (inner.proto === 17)
+    return encode(udp(addresses), {
+      ...inner.value,
+      hasChecksum: isIpv6 || inner.value.hasChecksum,
+    })
   return inner.proto === 6 ? encode(tcp(addresses), inner.value) : inner.value
 }
+
+/** One extension header and its number; the next one's number is filled in later. */
+const extension = fc.oneof(
+  fc
+    .record({ number: fc.constantFrom(0, 60), size: fc.nat(3) })
+    .map(({ number, size }) => ({ number, bytes: padding(size) })),
+  fc
+    .record({ size: fc.nat(2), left: fc.constantFrom(0, 0, 0, 1) })
+    .map(({ size, left }) => ({ number: 43, bytes: routing(size, left) })),
+  fc.nat(3).map((size) => ({ number: 51, bytes: authentication(size) })),
+  fc.constantFrom(0, 0, 1, 8, 65_528).map((offset) => ({
+    number: 44,
+    bytes: Uint8Array.of(0, 0, offset >>> 8, offset, 0, 0, 0, 1),
+  })),
+)
+
+/** Of `size` + 1 times 8 bytes, filled with options that say nothing. */
+function padding(size: number): Uint8Array {
+  const bytes = new Uint8Array(8 * (size + 1))
+  bytes.set([0, size, 1, bytes.length - 4])
+  return bytes
+}
+
+function routing(size: number, left: number): Uint8Array {
+  const bytes = new Uint8Array(8 * (size + 1))
+  bytes.set([0, size, 4, left])
+  return bytes
+}
+
+function authentication(size: number): Uint8Array {
+  const bytes = new Uint8Array(4 * (size + 2))
+  bytes[1] = size
+  return bytes
+}
+
+const icmp6 = fc.record({
+  proto: fc.constant(58 as const),
+  value: fc.record({
+    kind: fc.constantFrom('echoRequest' as const, 'echoReply' as const),
+    id: u16,
+    sequence: u16,
+    data: payload,
+  }),
+})
+
+const ip6Frame = fc
+  .record({
+    header: fc.record({
+      trafficClass: u8,
+      flowLabel: fc.nat(0xf_ffff),
+      hopLimit: u8,
+      src: u128,
+      dst: u128,
+    }),
+    extensions: fc.oneof(
+      { weight: 2, arbitrary: fc.array(extension, { maxLength: 0 }) },
+      { weight: 2, arbitrary: fc.array(extension, { minLength: 1, maxLength: 3 }) },
+      { weight: 1, arbitrary: fc.array(extension, { minLength: 7, maxLength: 10 }) },
+    ),
+    inner: fc.oneof(transport, icmp6),
+  })
+  .map(({ header, extensions, inner }) => {
+    const numbers = [...extensions.map(({ number }) => number), inner.proto]
+    const above =
+      inner.proto === 58 ? encode(icmpv6(header), inner.value) : encodeTransport(header, inner)
+    const parts = extensions.map(({ bytes }, at) => {
+      const part = Uint8Array.from(bytes)
+      part[0] = numbers[at + 1] ?? 59
+      return part
+    })
+    const body = Uint8Array.from([...parts, above].flatMap((part) => [...part]))
+    const nextHeader = numbers[0] ?? 59
+    return { etherType: 0x86dd, body: encode(ipv6, { ...header, nextHeader, payload: body }) }
+  })
 
 const arpFrame = fc
   .record({ op: u16, sha: mac, spa: u32, tha: mac, tpa: u32 })
@@ -150,13 +236,13 @@ const otherFrame = payload.map((body) => ({ etherType: 0x88cc, body }))
 
 const vlan = fc.record({ id: fc.nat(0xfff), priority: fc.nat(7), dropEligible: fc.boolean() })
 
-/** A frame whose lengths and checksums are right: IPv4, ARP or something else, tagged or not. */
+/** A frame whose lengths and checksums are right: IP, ARP or something else, tagged or not. */
 export const anySoundFrame = fc
   .tuple(
     mac,
     mac,
     fc.option(vlan, { nil: undefined }),
-    fc.oneof(ipFrame, ipFrame, arpFrame, otherFrame),
+    fc.oneof(ipFrame, ipFrame, ip6Frame, ip6Frame, arpFrame, otherFrame),
   )
   .map(([dst, src, tag, { etherType: type, body }]) =>
     Uint8Array.from([...encode(ethernet, { dst, src, vlan: tag, etherType: type }), ...body]),

@@ -11,7 +11,7 @@ import { arena, write } from '../../datapath/syscall.ts'
 import { findFilter } from '../../datapath/tc.ts'
 import type { Action } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
-import { finishSum, sumPseudo } from '../../packet/checksum.ts'
+import { type Addresses, finishSum, sumPseudo } from '../../packet/checksum.ts'
 import { createKey } from '../../packet/flow-key.ts'
 import { formatActions, parseActions } from '../../packet/text.ts'
 import { exact, keyOf, type World } from '../datapath/net.ts'
@@ -147,32 +147,43 @@ test.serial(`the program changes packets as applyActions does (SEED=${seed})`, (
 
 /** A TCP or UDP frame whose checksum the sender has left to be completed, and its virtio header. */
 function unfinished(frame: Uint8Array, gsoType = 0, gsoSize = 0): TapFrame {
-  const isTcp = frame[23] === 6
+  const isIpv6 = frame[12] === 0x86
+  const l4 = isIpv6 ? 54 : 34
+  const isTcp = frame[isIpv6 ? 20 : 23] === 6
   const sumOffset = isTcp ? 16 : 6
   const changed = Uint8Array.from(frame)
   const view = new DataView(changed.buffer)
-  const size = frame.length - 34
-  const addresses = { src: view.getUint32(26), dst: view.getUint32(30) }
-  const pseudo = sumPseudo(addresses, isTcp ? 6 : 17, size)
+  const pseudo = sumPseudo(addressesOf(view, isIpv6), isTcp ? 6 : 17, frame.length - l4)
   // What stands in the field is the pseudo-header's sum, not inverted.
-  view.setUint16(34 + sumOffset, ~finishSum(pseudo) & 0xffff)
+  view.setUint16(l4 + sumOffset, ~finishSum(pseudo) & 0xffff)
   const header = new Uint8Array(10)
   const fields = new DataView(header.buffer)
   header.set([1, gsoType]) // VIRTIO_NET_HDR_F_NEEDS_CSUM
-  fields.setUint16(2, 34 + (isTcp ? 20 : 8), true)
+  fields.setUint16(2, l4 + (isTcp ? 20 : 8), true)
   fields.setUint16(4, gsoSize, true)
-  fields.setUint16(6, 34, true)
+  fields.setUint16(6, l4, true)
   fields.setUint16(8, sumOffset, true)
   return { frame: changed, header }
 }
 
-const nat = 'set(ipv4(src=1.2.3.4,dst=9.8.7.6,ttl=3)),set(tp(src=7,dst=8))'
+function addressesOf(view: DataView, isIpv6: boolean): Addresses {
+  if (!isIpv6) return { src: view.getUint32(26), dst: view.getUint32(30) }
+  const address = (at: number) => (view.getBigUint64(at) << 64n) | view.getBigUint64(at + 8)
+  return { src: address(22), dst: address(38) }
+}
 
-for (const name of ['udpHello', 'tcpSyn'] as const)
+const nat = 'set(ipv4(src=1.2.3.4,dst=9.8.7.6,ttl=3)),set(tp(src=7,dst=8))'
+const nat6 = 'set(ipv6(src=fd00::1,dst=fd00:9:8::7,hlimit=3,tclass=5)),set(tp(src=7,dst=8))'
+
+for (const [name, change] of [
+  ['udpHello', nat],
+  ['tcpSyn', nat],
+  ['udpHelloV6', nat6],
+] as const)
   test.serial(`a checksum left to be completed comes out right: ${name}`, (t) => {
     const { a, b } = connect()
     const whole = fromHex(captures[name])
-    const actions = parseActions(`${nat},push_vlan(vid=5,pcp=0),${b}`)
+    const actions = parseActions(`${change},push_vlan(vid=5,pcp=0),${b}`)
     const expected = applyActions(whole, actions).map((out) => hexOf(out.frame))
     const { frame, header } = unfinished(whole)
     current.install(everything(a), actions)
@@ -198,7 +209,8 @@ for (const name of ['udpHello', 'tcpSyn'] as const)
 
     const tagged = applyActions(frame, parseActions('push_vlan(vid=9,pcp=0),1'))[0]?.frame ?? frame
     const moved = header.slice()
-    new DataView(moved.buffer).setUint16(6, 38, true)
+    const start = new DataView(header.buffer).getUint16(6, true)
+    new DataView(moved.buffer).setUint16(6, start + 4, true)
     tapA.send(tagged, moved)
     current.receive(10, ({ packet, offload }) => {
       t.is(hexOf(packet), hexOf(tagged))
