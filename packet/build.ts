@@ -146,8 +146,8 @@ function readIpv4(frame: Uint8Array): { header: Ethernet; packet: Ipv4 } | undef
   })
 }
 
-/** Undefined when the bytes are not what they should be. */
-function attempt<T>(read: () => T): T | undefined {
+/** What `read` reads; undefined when the bytes are not what they should be. */
+export function attempt<T>(read: () => T): T | undefined {
   try {
     return read()
   } catch (error) {

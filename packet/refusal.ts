@@ -1,51 +1,80 @@
 /** What a filter that rejects a packet sends back in the name of the one it was sent to. */
-import { buildFrame, buildIcmpError } from './build.ts'
-import { encode, MalformedError, Reader, TruncatedError } from './bytes.ts'
-import { ethernet } from './ethernet.ts'
-import { etherTypeIpv4, protoTcp } from './extract.ts'
+import { attempt, buildFrame, buildIcmpError } from './build.ts'
+import { buildIcmpv6Error } from './build6.ts'
+import { encode, Reader } from './bytes.ts'
+import type { Addresses } from './checksum.ts'
+import { type Ethernet, ethernet } from './ethernet.ts'
+import { walkExtensions } from './extension.ts'
+import { etherTypeIpv4, etherTypeIpv6, protoTcp } from './extract.ts'
+import { fragLater } from './flow-key.ts'
 import { icmpUnreachable, unreachableProhibited } from './icmp.ts'
 import { ipv4, ipv4Header } from './ipv4.ts'
+import { ipv6 } from './ipv6.ts'
 import { tcp, tcpAck, tcpFin, tcpRst, tcpSyn } from './tcp.ts'
 
 const ttl = 64
+/** ICMPv6 type and code, RFC 4443 section 3.1. */
+const prohibited6 = { type: 1, code: 1 } as const
 
 /**
  * A reset of a TCP segment as RFC 9293 section 3.10.7.1 asks of a closed port, else an ICMP error
  * that says "prohibited"; undefined when the packet is one that must not be answered.
  */
 export function buildRefusal(frame: Uint8Array): Uint8Array | undefined {
-  return buildReset(frame) ?? buildProhibited(frame)
+  const found = attempt(() => readPacket(frame))
+  if (found === undefined) return undefined
+  return found.isTcp ? buildReset(found) : buildProhibited(frame, found)
 }
 
-function buildProhibited(frame: Uint8Array): Uint8Array | undefined {
-  const found = readTcpOrIp(frame)
-  if (found === undefined || found.isTcp) return undefined
-  return buildIcmpError(frame, {
-    type: icmpUnreachable,
-    code: unreachableProhibited,
-    srcMac: found.header.dst,
-    srcIp: found.ip.dst,
-  })
+/** An IP packet, and what it carries. */
+interface Packet {
+  readonly header: Ethernet
+  readonly addresses: Addresses
+  readonly isTcp: boolean
+  /** Of a TCP packet that is no later fragment: the segment as far as it is there. */
+  readonly segment: Uint8Array | undefined
+  /** Bytes that the segment has by the IP header. */
+  readonly segmentSize: number
 }
 
-function readTcpOrIp(frame: Uint8Array) {
-  try {
-    const reader = new Reader(frame)
-    const header = ethernet.decode(reader)
-    if (header.etherType !== etherTypeIpv4) return undefined
-    const ip = ipv4Header.decode(reader)
-    return { header, ip, reader, isTcp: ip.proto === protoTcp }
-  } catch (error) {
-    if (error instanceof TruncatedError || error instanceof MalformedError) return undefined
-    throw error
+function readPacket(frame: Uint8Array): Packet | undefined {
+  const reader = new Reader(frame)
+  const header = ethernet.decode(reader)
+  if (header.etherType === etherTypeIpv4) {
+    const { src, dst, proto, fragmentOffset, payloadSize } = ipv4Header.decode(reader)
+    const segment = fragmentOffset === 0 ? reader.rest() : undefined
+    const isTcp = proto === protoTcp
+    return { header, addresses: { src, dst }, isTcp, segment, segmentSize: payloadSize }
+  }
+  if (header.etherType !== etherTypeIpv6) return undefined
+  const { src, dst, nextHeader, payload } = ipv6.decode(reader)
+  const { protocol, frag, start } = walkExtensions(payload, 0, nextHeader)
+  const isWhole = frag !== fragLater && (start !== 0 || protocol === nextHeader)
+  const segment = isWhole ? payload.subarray(start) : undefined
+  return {
+    header,
+    addresses: { src, dst },
+    isTcp: protocol === protoTcp,
+    segment,
+    segmentSize: segment?.length ?? 0,
   }
 }
 
-function buildReset(frame: Uint8Array): Uint8Array | undefined {
-  const found = readTcpOrIp(frame)
-  if (found === undefined || !found.isTcp || found.ip.fragmentOffset !== 0) return undefined
-  const { header, ip, reader } = found
-  if (reader.left < 20) return undefined
+function buildProhibited(frame: Uint8Array, { header, addresses }: Packet): Uint8Array | undefined {
+  const { dst } = addresses
+  if (typeof dst === 'bigint')
+    return buildIcmpv6Error(frame, { ...prohibited6, srcMac: header.dst, src: dst })
+  return buildIcmpError(frame, {
+    type: icmpUnreachable,
+    code: unreachableProhibited,
+    srcMac: header.dst,
+    srcIp: dst,
+  })
+}
+
+function buildReset({ header, addresses, segment, segmentSize }: Packet): Uint8Array | undefined {
+  if (segment === undefined || segment.length < 20) return undefined
+  const reader = new Reader(segment)
   const srcPort = reader.u16()
   const dstPort = reader.u16()
   const sequence = reader.u32()
@@ -53,10 +82,10 @@ function buildReset(frame: Uint8Array): Uint8Array | undefined {
   const offsetAndFlags = reader.u16()
   const flags = offsetAndFlags & 0xfff
   if ((flags & tcpRst) !== 0) return undefined
-  const size = Math.max(0, ip.payloadSize - (offsetAndFlags >>> 12) * 4)
+  const size = Math.max(0, segmentSize - (offsetAndFlags >>> 12) * 4)
   const counted = size + ((flags & tcpSyn) !== 0 ? 1 : 0) + ((flags & tcpFin) !== 0 ? 1 : 0)
   const isAck = (flags & tcpAck) !== 0
-  const payload = encode(tcp({ src: ip.dst, dst: ip.src }), {
+  const reset = {
     srcPort: dstPort,
     dstPort: srcPort,
     sequence: isAck ? acknowledgment : 0,
@@ -66,18 +95,27 @@ function buildReset(frame: Uint8Array): Uint8Array | undefined {
     urgent: 0,
     options: new Uint8Array(0),
     payload: new Uint8Array(0),
-  })
-  return buildFrame({ ...header, dst: header.src, src: header.dst }, ipv4, {
-    tos: 0,
-    id: 0,
-    dontFragment: true,
-    moreFragments: false,
-    fragmentOffset: 0,
-    ttl,
-    proto: protoTcp,
-    src: ip.dst,
-    dst: ip.src,
-    options: new Uint8Array(0),
-    payload,
-  })
+  }
+  const link = { ...header, dst: header.src, src: header.dst }
+  const { src, dst } = addresses
+  if (typeof src === 'bigint' && typeof dst === 'bigint') {
+    const back = { src: dst, dst: src }
+    const payload = encode(tcp(back), reset)
+    return buildFrame(link, ipv6, { ...fixed6, ...back, payload })
+  }
+  if (typeof src === 'bigint' || typeof dst === 'bigint') return undefined
+  const back = { src: dst, dst: src }
+  return buildFrame(link, ipv4, { ...fixed4, ...back, payload: encode(tcp(back), reset) })
 }
+
+const fixed6 = { trafficClass: 0, flowLabel: 0, nextHeader: protoTcp, hopLimit: ttl } as const
+const fixed4 = {
+  tos: 0,
+  id: 0,
+  dontFragment: true,
+  moreFragments: false,
+  fragmentOffset: 0,
+  ttl,
+  proto: protoTcp,
+  options: new Uint8Array(0),
+} as const

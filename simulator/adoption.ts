@@ -67,6 +67,8 @@ function preferredBy(actions: readonly Action[]): Preferred {
   for (const action of actions) {
     if (action.kind === 'setIpSrc') preferred.src = action.address
     if (action.kind === 'setIpDst') preferred.dst = action.address
+    if (action.kind === 'setIpv6Src') preferred.src6 = action.address
+    if (action.kind === 'setIpv6Dst') preferred.dst6 = action.address
     if (action.kind === 'setTpSrc') preferred.srcPort = action.port
     if (action.kind === 'setTpDst') preferred.dstPort = action.port
   }

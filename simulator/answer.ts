@@ -1,13 +1,26 @@
 /** Packets that routers make themselves: ARP requests, echo replies, ICMP errors. */
 import type { Action } from '../packet/action.ts'
 import { contains } from '../packet/address.ts'
+import { addressOf6, type Words6 } from '../packet/address6.ts'
 import { applyActions } from '../packet/apply.ts'
 import { buildArpRequest, buildEchoReply, buildIcmpError } from '../packet/build.ts'
+import {
+  buildEchoReply6,
+  buildIcmpv6Error,
+  buildNeighborAdvertisement,
+  buildNeighborSolicitation,
+  buildRouterAdvertisement,
+  readNeighborMessage,
+  readRouterSolicitation,
+} from '../packet/build6.ts'
 import { buildDhcpReply } from '../packet/dhcp-reply.ts'
 import { buildRefusal } from '../packet/refusal.ts'
+import { announcementOf } from './announcement.ts'
 import type { Effect } from './effect.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
+import { sourceFor6 } from './router-port6.ts'
+import type { AnyAddress } from './tag.ts'
 
 export const limits = {
   /** ICMP errors of one router port: at once, and per second. RFC 1812 section 4.3.2.8. */
@@ -18,15 +31,23 @@ export const limits = {
   dhcpPerSecond: 10,
 } as const
 
-type Answerable = Extract<Effect, { kind: 'echo' | 'icmpError' | 'refusal' | 'dhcp' }>
+type Answerable = Extract<
+  Effect,
+  {
+    kind: 'echo' | 'icmpError' | 'icmp6Error' | 'refusal' | 'dhcp' | 'advertise' | 'advertiseRouter'
+  }
+>
 
 /** Whether an effect sends something back. */
 export function isAnswerable(effect: Effect): effect is Answerable {
   switch (effect.kind) {
     case 'echo':
     case 'icmpError':
+    case 'icmp6Error':
     case 'refusal':
     case 'dhcp':
+    case 'advertise':
+    case 'advertiseRouter':
       return true
     default:
       return false
@@ -47,6 +68,10 @@ export interface AnswerCounters {
   /** Packets that rules rejected, with a reset or an ICMP error. */
   readonly refusals: number
   readonly arpRequests: number
+  /** Neighbour solicitations sent, and answered; router advertisements. */
+  readonly solicitations: number
+  readonly advertisements: number
+  readonly routerAdvertisements: number
   readonly dhcpReplies: number
   /** DHCP messages that the rate limit left without an answer. */
   readonly dhcpHeld: number
@@ -59,6 +84,9 @@ export class Answers {
   #icmpErrorsHeld = 0
   #refusals = 0
   #arpRequests = 0
+  #solicitations = 0
+  #advertisements = 0
+  #routerAdvertisements = 0
   readonly #dhcpBuckets = new WeakMap<VirtualPort, Bucket>()
   #dhcpReplies = 0
   #dhcpHeld = 0
@@ -70,6 +98,9 @@ export class Answers {
       icmpErrorsHeld: this.#icmpErrorsHeld,
       refusals: this.#refusals,
       arpRequests: this.#arpRequests,
+      solicitations: this.#solicitations,
+      advertisements: this.#advertisements,
+      routerAdvertisements: this.#routerAdvertisements,
       dhcpReplies: this.#dhcpReplies,
       dhcpHeld: this.#dhcpHeld,
     }
@@ -78,16 +109,19 @@ export class Answers {
   /** The frame that an effect on `packet`, as received, sends back. */
   answer(effect: Answerable, packet: Uint8Array, nowMs: number): Answer {
     if (effect.kind === 'echo') {
-      const frame = buildEchoReply(packetAt(packet, effect.changes))
+      const request = packetAt(packet, effect.changes)
+      const frame = buildEchoReply(request) ?? buildEchoReply6(request)
       if (frame === undefined) return { kind: 'none' }
       this.#echoReplies++
       return { kind: 'frame', frame }
     }
     if (effect.kind === 'dhcp') return this.#answerDhcp(effect, packet, nowMs)
+    if (effect.kind === 'advertise') return this.#advertise(effect, packet)
     if (!this.#bucket(effect.port, nowMs).take(nowMs)) {
       this.#icmpErrorsHeld++
       return { kind: 'refused' }
     }
+    if (effect.kind === 'advertiseRouter') return this.#advertiseRouter(effect, packet)
     const received = packetAt(packet, effect.changes)
     if (effect.kind === 'refusal') {
       const refusal = buildRefusal(received)
@@ -95,25 +129,52 @@ export class Answers {
       this.#refusals++
       return { kind: 'frame', frame: refusal }
     }
-    const { type, code, parameter, source, port } = effect
-    const frame = buildIcmpError(received, {
-      type,
-      code,
-      parameter,
-      srcIp: source,
-      srcMac: port.mac,
-    })
+    const frame = buildError(received, effect)
     if (frame === undefined) return { kind: 'none' }
     this.#icmpErrors++
     return { kind: 'frame', frame }
   }
 
-  /** An ARP request for a next hop; undefined when the port has no address to ask from. */
-  ask(port: VirtualRouterPort, address: number): Uint8Array | undefined {
+  /** A request for a next hop's MAC address; undefined when the port has no address to ask from. */
+  ask(port: VirtualRouterPort, address: AnyAddress): Uint8Array | undefined {
+    if (typeof address !== 'number') return this.#solicit(port, address)
     const near = port.addresses.find((cidr) => contains(cidr, address)) ?? port.addresses[0]
     if (near === undefined) return undefined
     this.#arpRequests++
     return buildArpRequest({ sha: port.mac, spa: near.address, tpa: address })
+  }
+
+  #solicit(port: VirtualRouterPort, address: Words6): Uint8Array | undefined {
+    const own = sourceFor6(port, address)
+    if (own === undefined) return undefined
+    this.#solicitations++
+    const target = addressOf6(address)
+    return buildNeighborSolicitation({ mac: port.mac, src: own.address, target })
+  }
+
+  #advertise(effect: Extract<Answerable, { kind: 'advertise' }>, packet: Uint8Array): Answer {
+    const asked = readNeighborMessage(packet)
+    if (asked?.kind !== 'neighborSolicitation') return { kind: 'none' }
+    this.#advertisements++
+    return { kind: 'frame', frame: buildNeighborAdvertisement(asked, effect) }
+  }
+
+  #advertiseRouter({ port }: { readonly port: VirtualRouterPort }, packet: Uint8Array): Answer {
+    const asked = readRouterSolicitation(packet)
+    const frame = asked === undefined ? undefined : this.announce(port, asked)
+    return frame === undefined ? { kind: 'none' } : { kind: 'frame', frame }
+  }
+
+  /** What a router port tells its link, or who asked; undefined when it tells nothing. */
+  announce(
+    port: VirtualRouterPort,
+    to?: { readonly mac: number; readonly address: bigint },
+  ): Uint8Array | undefined {
+    const announcement = announcementOf(port)
+    if (announcement === undefined) return undefined
+    this.#routerAdvertisements++
+    // Who has no address yet hears what all hear.
+    return buildRouterAdvertisement(announcement, to?.address === 0n ? undefined : to)
   }
 
   #answerDhcp(
@@ -143,6 +204,17 @@ export class Answers {
     this.#buckets.set(port, bucket)
     return bucket
   }
+}
+
+function buildError(
+  received: Uint8Array,
+  effect: Extract<Answerable, { kind: 'icmpError' | 'icmp6Error' }>,
+): Uint8Array | undefined {
+  const { type, code, parameter } = effect
+  const srcMac = effect.port.mac
+  return effect.kind === 'icmpError'
+    ? buildIcmpError(received, { type, code, parameter, srcIp: effect.source, srcMac })
+    : buildIcmpv6Error(received, { type, code, parameter, src: effect.source, srcMac })
 }
 
 /** A token bucket. */

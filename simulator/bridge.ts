@@ -1,12 +1,15 @@
 /**
  * The virtual bridge: a learning switch that knows most stations from the topology.
  *
- * It reads MAC addresses and, of broadcasts, ARP. Tagged frames and IPv6 cross it as they are. An
- * ARP request for an address that it knows is turned into the reply and sent back; as that is a
- * flow like any other, the kernel goes on answering while the agent is dead.
+ * It reads MAC addresses and, of broadcasts, ARP; of multicasts, neighbour solicitations. Tagged
+ * frames cross it as they are. An ARP request for an address that it knows is turned into the reply
+ * and sent back; as that is a flow like any other, the kernel goes on answering while the agent is
+ * dead. Solicitations for addresses that it knows are answered in bridge6.ts.
  */
 
 import type { QosPolicy } from '../topology/model.ts'
+import type { AddressTable } from './address-table.ts'
+import { simulateSolicitation } from './bridge6.ts'
 import { type DhcpService, dhcpServerMac } from './dhcp.ts'
 import type { Filtered } from './filter.ts'
 import { joinMac, type MacTable } from './mac-table.ts'
@@ -36,6 +39,13 @@ export interface AddressEntry {
   readonly learned: boolean
 }
 
+/** Who has an IPv6 address; from the topology. */
+export interface AddressEntry6 {
+  readonly mac: number
+  readonly tag: Tag
+  readonly isRouter: boolean
+}
+
 export interface VirtualBridge extends Filtered {
   readonly id: string
   name: string
@@ -50,6 +60,9 @@ export interface VirtualBridge extends Filtered {
   learnedMacs: number
   /** By address as a signed number, which a Map takes without boxing it. */
   readonly addresses: Map<number, AddressEntry>
+  readonly addresses6: AddressTable<AddressEntry6>
+  /** How many of these end in each 24 bits: by them neighbour discovery forms its groups. */
+  readonly solicited: Map<number, number>
   dhcp: DhcpService | undefined
   /** Of ports that have none. */
   qos: QosPolicy | undefined
@@ -78,6 +91,8 @@ export function simulateBridge(
   sim.seeEthDst()
   if (isGroup(word(work, 3))) {
     if (isBroadcast(sim)) return simulateBroadcast(sim, bridge, ingress)
+    if (work[3] === 0x3333 && word(work, 4) >>> 24 === 0xff)
+      return simulateSolicitation(sim, ingress)
     sim.story?.push(`bridge ${bridge.name}: multicast goes to all ports`)
     return flood
   }

@@ -1,10 +1,17 @@
 /** What rules do, compiled. */
-import { parseIp } from '../packet/address.ts'
+import { parseIp, parseIpv6 } from '../packet/address.ts'
+import { parseCidr6, wordsOf6 } from '../packet/address6.ts'
+import type { PrefixTranslation } from '../packet/prefix-translation.ts'
 import type { RuleAction } from '../topology/model.ts'
 import type { VirtualChain } from './policy.ts'
+import type { AnyAddress } from './tag.ts'
 
-/** Addresses and ports to translate to; `firstPort` 0 keeps the port. */
+/**
+ * Addresses and ports to translate to; `firstPort` 0 keeps the port. Addresses of IPv6 are counted
+ * from `base` on.
+ */
 export interface NatTarget {
+  readonly base: bigint | undefined
   readonly firstAddress: number
   readonly lastAddress: number
   readonly firstPort: number
@@ -21,12 +28,17 @@ export type CompiledAction =
 export type NatAction =
   | {
       readonly kind: 'staticSnat' | 'staticDnat'
-      readonly address: number
+      readonly address: AnyAddress
       readonly verdict: Verdict
     }
   | {
       readonly kind: 'snat' | 'dnat' | 'masquerade'
       readonly targets: readonly NatTarget[]
+      readonly verdict: Verdict
+    }
+  | {
+      readonly kind: 'prefixSnat' | 'prefixDnat'
+      readonly prefix: PrefixTranslation
       readonly verdict: Verdict
     }
   | { readonly kind: 'reverseSnat' | 'reverseDnat'; readonly verdict: Verdict }
@@ -47,17 +59,21 @@ export function compileAction(
       return { kind: 'jump', chain: chain(action.chain) }
     case 'staticSnat':
     case 'staticDnat':
-      return { ...action, address: parseIp(action.address) ?? 0 }
+      return { ...action, address: addressOf(action.address) }
+    case 'prefixSnat':
+    case 'prefixDnat': {
+      const { kind, verdict } = action
+      return { kind, prefix: prefixOf(action.from, action.to), verdict }
+    }
     case 'masquerade': {
       const { first: firstPort, last: lastPort } = action.ports
-      const targets = [{ firstAddress: 0, lastAddress: 0, firstPort, lastPort }]
+      const targets = [{ base: undefined, firstAddress: 0, lastAddress: 0, firstPort, lastPort }]
       return { kind: 'masquerade', targets, verdict: action.verdict }
     }
     case 'snat':
     case 'dnat': {
       const targets = action.targets.map(({ first, last, ports }) => ({
-        firstAddress: parseIp(first) ?? 0,
-        lastAddress: parseIp(last) ?? 0,
+        ...rangeOf(first, last),
         firstPort: ports?.first ?? 0,
         lastPort: ports?.last ?? 0,
       }))
@@ -66,5 +82,26 @@ export function compileAction(
     case 'reverseSnat':
     case 'reverseDnat':
       return action
+  }
+}
+
+function rangeOf(first: string, last: string) {
+  const base = parseIpv6(first)
+  if (base === undefined)
+    return { base, firstAddress: parseIp(first) ?? 0, lastAddress: parseIp(last) ?? 0 }
+  return { base, firstAddress: 0, lastAddress: Number((parseIpv6(last) ?? base) - base) }
+}
+
+function addressOf(text: string): AnyAddress {
+  const address = parseIpv6(text)
+  return address === undefined ? (parseIp(text) ?? 0) : wordsOf6(address)
+}
+
+function prefixOf(from: string, to: string): PrefixTranslation {
+  const [inner, outer] = [parseCidr6(from), parseCidr6(to)]
+  return {
+    from: wordsOf6(inner?.address ?? 0n),
+    to: wordsOf6(outer?.address ?? 0n),
+    length: inner?.prefixLength ?? 0,
   }
 }

@@ -1,13 +1,16 @@
 /** Objects of the store made into devices: text parsed once, tags and routes made beforehand. */
 import { type Cidr, networkOf, parseCidr, parseIp, parseMac } from '../packet/address.ts'
 import type { Bridge, BridgePort, Route, Router, RouterPort } from '../topology/model.ts'
+import { AddressTable } from './address-table.ts'
 import type { VirtualBridge } from './bridge.ts'
+import { compileRouterPort6, connect6 } from './compile6.ts'
 import type { Filtered } from './filter.ts'
 import { MacTable, macHigh, macLow } from './mac-table.ts'
 import type { Zone } from './passage.ts'
 import type { Policies } from './policy.ts'
 import type { VirtualBridgePort } from './port.ts'
 import { type RouteEntry, RouteTable } from './route-table.ts'
+import { RouteTable6 } from './route-table6.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
 import { bridgeTag, floodTag, portTag, routerTag } from './tag.ts'
 
@@ -46,6 +49,8 @@ export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): Virtua
     macs: new MacTable(),
     learnedMacs: 0,
     addresses: new Map(),
+    addresses6: new AddressTable(),
+    solicited: new Map(),
     dhcp: undefined,
     qos: undefined,
     mtu: 0,
@@ -54,7 +59,6 @@ export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): Virtua
 }
 
 export function compileRouter({ id, name, adminUp }: Router, zone: Zone): VirtualRouter {
-  const routes = new RouteTable(id)
   return {
     ...unfiltered,
     zone,
@@ -62,7 +66,8 @@ export function compileRouter({ id, name, adminUp }: Router, zone: Zone): Virtua
     name: name ?? id,
     adminUp,
     tag: routerTag(id),
-    routes,
+    routes: new RouteTable(id),
+    routes6: new RouteTable6(id),
     traces: undefined,
   }
 }
@@ -103,7 +108,9 @@ export function compileRouterPort(
     localRoutes: addresses.map((cidr, at) => localRoute(`local:${port.id}:${at}`, cidr)),
     routes: new Set(),
     routesUp: false,
+    six: compileRouterPort6(port),
   }
+  connect6(compiled)
   for (const [at, cidr] of addresses.entries())
     if (cidr.prefixLength < 32)
       compiled.routes.add(connectedRoute(`connected:${port.id}:${at}`, cidr, compiled))

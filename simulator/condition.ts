@@ -2,15 +2,18 @@
  * Whether a packet meets a rule's condition. Each check reads only what it needs, in an order that
  * reads the cheap and coarse first; the first that fails ends it.
  *
- * A field that the packet lacks (ports of a later fragment, addresses of a frame that is not IPv4)
+ * A field that the packet lacks (ports of a later fragment, addresses of a frame that is not IP of that family)
  * has no value: no check holds of it, so an inverted check does.
  */
 import { parseCidr, parseMac, prefixMask } from '../packet/address.ts'
+import { parseCidr6, type Words6, wordsOf6 } from '../packet/address6.ts'
+import { protoUnreadable } from '../packet/extension.ts'
 import { fragLater, fragNone } from '../packet/flow-key.ts'
 import type { Condition } from '../topology/model.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import type { VirtualRule } from './policy.ts'
 import type { VirtualPort } from './port.ts'
+import { commonBits } from './route-table6.ts'
 import { type Simulation, word } from './simulation.ts'
 
 type CheckKind = Exclude<keyof Condition, 'invert' | 'fragments'>
@@ -24,6 +27,8 @@ export interface Check {
   readonly b: number
   readonly c: number
   readonly d: number
+  /** An IPv6 network's address; its length is in `b`. */
+  readonly words: Words6 | undefined
   /** An id, where the kind names an object. */
   readonly id: string
   readonly ids: readonly string[]
@@ -73,7 +78,7 @@ function compileCheck(kind: CheckKind, condition: Condition): Check | undefined 
 }
 
 function check(kind: CheckKind, not: boolean): Check {
-  return { kind, not, a: 0, b: 0, c: 0, d: 0, id: '', ids: [] }
+  return { kind, not, a: 0, b: 0, c: 0, d: 0, words: undefined, id: '', ids: [] }
 }
 
 type Values = NonNullable<Exclude<Condition[CheckKind], boolean | undefined>>['is']
@@ -86,8 +91,10 @@ function compileValue(kind: CheckKind, is: Values): Partial<Check> {
     if (kind === 'vlan') return { a: noVlan }
     const cidr = parseCidr(is)
     const isAddress = kind === 'src' || kind === 'dst' || kind.startsWith('icmpData')
-    if (!isAddress || cidr === undefined) return { id: is }
-    return { a: cidr.address, b: cidr.prefixLength }
+    if (!isAddress) return { id: is }
+    if (cidr !== undefined) return { a: cidr.address, b: cidr.prefixLength }
+    const cidr6 = parseCidr6(is)
+    return cidr6 === undefined ? {} : { words: wordsOf6(cidr6.address), b: cidr6.prefixLength }
   }
   if ('first' in is) return { a: is.first, b: is.last }
   if ('address' in is) {
@@ -158,23 +165,26 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
     case 'protocol':
       if (!isIp(sim)) return false
       sim.see('ipProto')
+      noteHidden(sim)
       return (word(work, 9) & 0xff) === one.a
     case 'tos':
       if (!isIp(sim)) return false
       sim.see('ipTos')
       return ((word(work, 9) >>> 8) & 0xff) === one.a
     case 'src':
+      if (one.words !== undefined) return isInNetwork6(sim, 10, one.words, one.b)
       if (!isIpv4(sim)) return false
       sim.seeIpSrc(one.b)
       return ((word(work, 10) ^ one.a) & prefixMask(one.b)) === 0
     case 'dst':
+      if (one.words !== undefined) return isInNetwork6(sim, 14, one.words, one.b)
       if (!isIpv4(sim)) return false
       sim.seeIpDst(one.b)
       return ((word(work, 14) ^ one.a) & prefixMask(one.b)) === 0
     case 'srcGroup':
-      return isIpv4(sim) && passage.srcGroups(sim)?.has(one.id) === true
+      return isIp(sim) && passage.srcGroups(sim)?.has(one.id) === true
     case 'dstGroup':
-      return isIpv4(sim) && passage.dstGroups(sim)?.has(one.id) === true
+      return isIp(sim) && passage.dstGroups(sim)?.has(one.id) === true
     case 'srcPorts': {
       if (!seePorts(sim)) return false
       sim.see('tpSrc')
@@ -190,16 +200,28 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
     case 'flow':
       return (passage.direction(sim) === 'return') === (one.a === 1)
     case 'icmpDataSrc':
-      return inQuote(passage.errorQuoteOf(sim)?.src, one)
+      return inQuote(sim, passage.errorQuoteOf(sim)?.src, one)
     case 'icmpDataDst':
-      return inQuote(passage.errorQuoteOf(sim)?.dst, one)
+      return inQuote(sim, passage.errorQuoteOf(sim)?.dst, one)
     default:
       return false
   }
 }
 
-function inQuote(address: number | undefined, { a, b }: Check): boolean {
-  return address !== undefined && ((address ^ a) & prefixMask(b)) === 0
+/** Of IPv6, `address` is a number in the address book. */
+function inQuote(sim: Simulation, address: number | undefined, { a, b, words }: Check): boolean {
+  const isIpv6 = sim.work[8] === etherTypes.ipv6
+  if (address === undefined || isIpv6 !== (words !== undefined)) return false
+  if (words === undefined) return ((address ^ a) & prefixMask(b)) === 0
+  const quoted = sim.passage.quotes.wordsOf(address)
+  return quoted !== undefined && commonBits(quoted, 0, words) >= b
+}
+
+function isInNetwork6(sim: Simulation, at: 10 | 14, words: Words6, length: number): boolean {
+  if (!isIp(sim) || sim.work[8] !== etherTypes.ipv6) return false
+  if (at === 10) sim.seeIpv6Src(length)
+  else sim.seeIpv6Dst(length)
+  return commonBits(sim.work, at, words) >= length
 }
 
 function includes({ ids }: Check, port: VirtualPort | undefined): boolean {
@@ -217,9 +239,16 @@ export function isIpv4(sim: Simulation): boolean {
   return sim.work[8] === etherTypes.ipv4
 }
 
-function isIp(sim: Simulation): boolean {
+/** Whether the packet is IPv4 or IPv6. */
+export function isIp(sim: Simulation): boolean {
   sim.seeEthType()
   return sim.work[8] === etherTypes.ipv4 || sim.work[8] === etherTypes.ipv6
+}
+
+/** Filters let nothing pass of which they would have to guess what it is. */
+function noteHidden({ work, passage }: Simulation): void {
+  if ((word(work, 9) & 0xff) === protoUnreadable && work[8] === etherTypes.ipv6)
+    passage.isHidden = true
 }
 
 /** Whether the packet has ports, or an ICMP type and code; either half is for the caller to see. */
@@ -228,6 +257,7 @@ export function seePorts(sim: Simulation): boolean {
   sim.see('ipFrag')
   if (word(sim.work, 9) >>> 24 === fragLater) return false
   sim.see('ipProto')
+  noteHidden(sim)
   switch (word(sim.work, 9) & 0xff) {
     case 1:
     case 6:

@@ -17,7 +17,7 @@ import type { Action } from '../packet/action.ts'
 import { extractKey } from '../packet/extract.ts'
 import { createKey, type FlowKey } from '../packet/flow-key.ts'
 import { fragmentFrame, ipLength, mayFragment } from '../packet/fragment.ts'
-import { writeIcmpQuote } from '../packet/icmp-quote.ts'
+import { takeDue } from './announcement.ts'
 import { type AnswerCounters, Answers, isAnswerable } from './answer.ts'
 import { flowActions, limitLength, outputsPerPiece, pieces } from './flow-actions.ts'
 import type { FlowInstaller } from './flow-installer.ts'
@@ -26,7 +26,7 @@ import { type Ask, type ParkedPacket, Parking, limits as parkingLimits } from '.
 import type { VirtualRouterPort } from './router.ts'
 import { simulate, simulateAgain } from './simulate.ts'
 import { type Missing, type OutcomeKind, type Simulation, word } from './simulation.ts'
-import type { Tag } from './tag.ts'
+import type { AnyAddress, Tag } from './tag.ts'
 import { tellStory } from './trace.ts'
 import type { VirtualTrace } from './trace-request.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
@@ -140,9 +140,18 @@ export class Delivery {
   }
 
   /** Asks a neighbour for its MAC address once, without a packet that waits for it. */
-  ask(port: VirtualRouterPort, address: number): void {
+  ask(port: VirtualRouterPort, address: AnyAddress): void {
     const frame = this.#answers.ask(port, address)
     if (frame !== undefined) this.#enqueue(() => this.#sendFrom(port.id, frame))
+  }
+
+  /** Sends what router ports announce of themselves, each when its time has come. */
+  announce(nowMs: number): void {
+    for (const port of takeDue(this.#world.topology.ports.values(), nowMs)) {
+      const frame = this.#answers.announce(port)
+      if (frame !== undefined) this.#enqueue(() => this.#sendFrom(port.id, frame))
+    }
+    this.#runQueue()
   }
 
   #runQueue(): void {
@@ -218,8 +227,7 @@ export class Delivery {
   #forward(hand: PacketInHand): void {
     const { sim } = this.#world
     const actions = sim.actions.slice(0, sim.actionCount)
-    const quote = sim.passage.changedQuote
-    const packet = quote === undefined ? hand.packet : writeIcmpQuote(hand.packet, quote)
+    const packet = sim.passage.quotes.rewrite(hand.packet)
     if (sim.length <= sim.lengthMax || sim.lengthMax === 0)
       this.#execute(packet, hand.offload, word(hand.key, 0), actions)
     else
@@ -296,7 +304,7 @@ export class Delivery {
     let isRefused = false
     for (const effect of sim.effects) {
       if (!isAnswerable(effect)) continue
-      if (effect.kind === 'icmpError' || effect.kind === 'refusal') this.#countDrop(effect.reason)
+      if ('reason' in effect) this.#countDrop(effect.reason)
       const answer = this.#answers.answer(effect, hand.packet, now())
       if (answer.kind === 'refused') isRefused = true
       if (answer.kind !== 'frame') continue

@@ -1,5 +1,6 @@
 /** What a simulation leads to besides forwarding. */
 import type { Action } from '../packet/action.ts'
+import type { Words6 } from '../packet/address6.ts'
 import type { DhcpLease } from '../packet/dhcp-reply.ts'
 import type { StateEntry, StateKey } from './flow-state.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
@@ -24,6 +25,21 @@ export type Effect =
       readonly address: number
       readonly mac: number
     }
+  | {
+      readonly kind: 'learnNeighbor6'
+      readonly port: VirtualRouterPort
+      readonly address: Words6
+      readonly mac: number
+    }
+  /** Answers a neighbour solicitation, back through `port`: the target is at `mac`. */
+  | {
+      readonly kind: 'advertise'
+      readonly port: VirtualPort
+      readonly mac: number
+      readonly isRouter: boolean
+    }
+  /** Answers a router solicitation. */
+  | { readonly kind: 'advertiseRouter'; readonly port: VirtualRouterPort }
   /** Answers the packet as it was at `port`, after `changes`: an echo reply. */
   | {
       readonly kind: 'echo'
@@ -41,6 +57,17 @@ export type Effect =
       /** Of the message, such as the MTU of the next hop. */
       readonly parameter: number
       /** Why the packet was dropped. */
+      readonly reason: string
+    }
+  /** Likewise, with an ICMPv6 error. */
+  | {
+      readonly kind: 'icmp6Error'
+      readonly port: VirtualRouterPort
+      readonly changes: readonly Action[]
+      readonly type: number
+      readonly code: number
+      readonly source: bigint
+      readonly parameter: number
       readonly reason: string
     }
   /** Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error. */

@@ -3,6 +3,7 @@
  * ports are linked, which routes stand. Each function pushes the tags of what it changed.
  */
 import type { MacEntry, VirtualBridge } from './bridge.ts'
+import { addAddress6, removeAddress6 } from './facts6.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import { isActive, type VirtualBridgePort, type VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
@@ -157,11 +158,14 @@ function introduce(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
   port.bridge.routerPorts.add(peer)
   addStation(port, peer.mac, tags)
   for (const { address } of peer.addresses) addAddress(port.bridge, address, peer.mac, false, tags)
+  for (const { words } of peer.six?.addresses ?? [])
+    addAddress6(port.bridge, words, { mac: peer.mac, isRouter: true }, tags)
 }
 
 function retire(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
   if (port.kind !== 'bridge' || peer.kind !== 'router') return
   for (const { address } of peer.addresses) removeAddress(port.bridge, address, tags)
+  for (const { words } of peer.six?.addresses ?? []) removeAddress6(port.bridge, words, tags)
   removeStation(port, peer.mac, tags)
   port.bridge.routerPorts.delete(peer)
 }
@@ -172,6 +176,7 @@ export function notePort(port: VirtualPort, tags: Tag[]): void {
   if (port.kind === 'bridge') tags.push(port.bridge.floodTag)
   else {
     port.nextHops.clear()
+    port.six?.nextHops.clear()
     refreshRoutes(port, tags)
   }
 }
@@ -181,9 +186,13 @@ function refreshRoutes(port: VirtualRouterPort, tags: Tag[]): void {
   const up = isActive(port)
   if (up === port.routesUp) return
   port.routesUp = up
-  const { routes: table } = port.router
+  const { routes: table, routes6: table6 } = port.router
   for (const route of port.routes) {
     const tag = up ? table.add(route) : table.remove(route)
+    if (tag !== undefined) tags.push(tag)
+  }
+  for (const route of port.six?.routes ?? []) {
+    const tag = up ? table6.add(route) : table6.remove(route)
     if (tag !== undefined) tags.push(tag)
   }
 }

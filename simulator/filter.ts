@@ -3,11 +3,13 @@
  *
  *   port's inbound ─▶ device's inbound ─▶ device decides ─▶ device's outbound ─▶ port's outbound
  *
- * Frames with a VLAN tag pass them as others do. A bridge filters all frames, a router IPv4.
+ * Frames with a VLAN tag pass them as others do. A bridge filters all frames, a router IP, but for
+ * what finds neighbours.
  */
+import { etherTypeIpv6, protoIcmp, protoIcmpv6, protoTcp } from '../packet/extract.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import { runChain } from './chain.ts'
-import { isIpv4 } from './condition.ts'
+import { isIp } from './condition.ts'
 import type { Zone } from './passage.ts'
 import type { VirtualChain } from './policy.ts'
 import type { VirtualPort } from './port.ts'
@@ -58,7 +60,9 @@ export function leaveDevice(
 function run(sim: Simulation, chain: VirtualChain): boolean {
   switch (runChain(sim, chain)) {
     case 'accept':
-      return true
+      if (!sim.passage.isHidden) return true
+      sim.drop('extension headers hide what rules ask for')
+      return false
     case 'drop':
       return false
     case 'reject':
@@ -77,23 +81,26 @@ function refuse(sim: Simulation): void {
   sim.refuse(frame.inPort, 'a rule rejects it')
 }
 
-/** Not about resets, ICMP errors or later fragments, nor to groups: RFC 1812 section 4.3.2.7. */
+/** Not about resets, ICMP errors or later fragments, nor to groups: RFC 1812, 4.3.2.7; RFC 4443. */
 function mayAnswer(sim: Simulation): boolean {
   const { work } = sim
-  if (!isIpv4(sim)) return false
+  if (!isIp(sim)) return false
   sim.seeEthDst()
   if ((word(work, 3) & 0x100) !== 0) return false
   sim.see('ipFrag')
   if (word(work, 9) >>> 24 === 2) return false
   sim.see('ipProto')
   const protocol = word(work, 9) & 0xff
-  if (protocol === 6) {
+  if (protocol === protoTcp) {
     sim.seeBits(19, tcpRst)
     return (word(work, 19) & tcpRst) === 0
   }
-  if (protocol !== 1) return true
+  const isIpv6 = work[8] === etherTypeIpv6
+  if (protocol !== (isIpv6 ? protoIcmpv6 : protoIcmp)) return true
   sim.see('tpSrc')
-  return !isIcmpErrorType(word(work, 18) & 0xffff)
+  const type = word(work, 18) & 0xffff
+  // Nor about redirects and the rest of neighbour discovery, 133 to 137.
+  return isIpv6 ? type >= 128 && (type < 133 || type > 137) : !isIcmpErrorType(type)
 }
 
 const tcpRst = 0x04

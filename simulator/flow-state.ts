@@ -11,6 +11,7 @@
  *
  * Time and traffic keep entries: flows that rest on one say when they last carried a packet.
  */
+import { AddressBook } from './address-book.ts'
 import type { Effect } from './effect.ts'
 import { fullTag, stateTag, type Tag } from './tag.ts'
 import { type Tuple, TupleTable } from './tuple-table.ts'
@@ -48,6 +49,14 @@ export interface StateKey extends Tuple {
 
 type Side = readonly [kind: KeyKind, src: number, dst: number, ports: number]
 
+/** Set in the zones of IPv6, whose addresses have numbers in the address book. */
+const zoneIpv6 = 0x10_0000
+
+/** The number of a zone's entries of one family. */
+export function zoneOf(zone: number, isIpv6: boolean): number {
+  return isIpv6 ? zone | zoneIpv6 : zone
+}
+
 /** One connection or translation within a zone. */
 export class StateEntry {
   readonly protocol: number
@@ -61,8 +70,12 @@ export class StateEntry {
   /** When a reset was seen; Infinity when none was. */
   resetMs = Number.POSITIVE_INFINITY
 
-  constructor(zone: number, protocol: number, there: Side, back: Side) {
+  readonly #book: AddressBook | undefined
+
+  /** `zone` as `zoneOf` says; with `book` the addresses are numbers in it. */
+  constructor(zone: number, protocol: number, there: Side, back: Side, book?: AddressBook) {
     this.zone = zone
+    this.#book = book
     this.protocol = protocol
     this.forward = this.#key(there, true)
     this.backward = this.#key(back, false)
@@ -70,9 +83,21 @@ export class StateEntry {
 
   #key([kind, src, dst, ports]: Side, isForward: boolean): StateKey {
     const zone = zoneWord(this.zone, kind, this.protocol)
-    const tag = stateTag(zone, src, dst, ports)
+    const tag = stateTagOf(zone, src, dst, ports, this.#book)
     return { zone, src, dst, ports, entry: this, isForward, tag }
   }
+}
+
+/** The tag of a key. Numbers in the book are given anew, so addresses of IPv6 stand in full. */
+export function stateTagOf(
+  zone: number,
+  src: number,
+  dst: number,
+  ports: number,
+  book: AddressBook | undefined,
+): Tag {
+  if (book === undefined) return stateTag(zone, src, dst, ports)
+  return stateTag(zone, book.textOf(src), book.textOf(dst), ports)
 }
 
 /** The word that names zone, kind and protocol in a key. */
@@ -97,6 +122,8 @@ export interface StateCounters {
 
 export class FlowState {
   readonly limit: number
+  /** Numbers of IPv6 addresses. */
+  readonly book = new AddressBook()
   readonly #keys = new TupleTable<StateKey>()
   readonly #entries: StateEntry[] = []
   #hand = 0
@@ -157,6 +184,7 @@ export class FlowState {
   /** Takes out the next entries in turn whose time is over. Returns the tags of what is gone. */
   sweep(nowMs: number, use: FlowUse): Tag[] {
     const tags: Tag[] = []
+    this.book.sweep()
     const count = Math.max(limits.entriesPerSweep, Math.ceil(this.#entries.length / 20))
     for (let left = Math.min(count, this.#entries.length); left > 0; left--) {
       if (this.#hand >= this.#entries.length) this.#hand = 0
@@ -172,7 +200,7 @@ export class FlowState {
   forget(zone: number): void {
     const tags: Tag[] = []
     for (let at = this.#entries.length - 1; at >= 0; at--)
-      if (this.#entries[at]?.zone === zone) this.#removeAt(at, tags)
+      if (((this.#entries[at]?.zone ?? 0) & ~zoneIpv6) === zone) this.#removeAt(at, tags)
   }
 
   #add(entry: StateEntry, nowMs: number, tags: Tag[]): void {
@@ -182,6 +210,7 @@ export class FlowState {
     this.#entries.push(entry)
     this.#keys.add(forward)
     this.#keys.add(backward)
+    if ((entry.zone & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.hold(one)
     tags.push(forward.tag, backward.tag)
   }
 
@@ -214,9 +243,14 @@ export class FlowState {
     if (last !== undefined && last !== entry) this.#entries[at] = last
     this.#keys.delete(entry.forward)
     this.#keys.delete(entry.backward)
+    if ((entry.zone & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.release(one)
     tags.push(entry.forward.tag, entry.backward.tag, fullTag(entry.zone))
     if (this.#entries.length === this.limit - 1) tags.push(fullTag(0))
   }
+}
+
+function numbersOf({ forward, backward }: StateEntry): readonly number[] {
+  return [forward.src, forward.dst, backward.src, backward.dst]
 }
 
 const tcpFin = 0x01
@@ -240,6 +274,7 @@ function idleLimitMs(entry: StateEntry): number {
     case 17:
       return entry.replied ? idleMs.udp : idleMs.udpNew
     case 1:
+    case 58:
       return idleMs.icmp
     default:
       return idleMs.other

@@ -147,6 +147,7 @@ export class Forwarder {
     this.#follow(this.#learning.sweep(nowMs))
     this.#follow(this.topology.state.sweep(nowMs, this.#flows))
     this.#delivery.tick(nowMs)
+    this.#delivery.announce(nowMs)
   }
 
   /** How long nothing is due here; Infinity when only packets and changes can bring work. */

@@ -5,14 +5,16 @@
  *
  * A flow *to* an address does not keep it: a station that has moved is found again by what it sends.
  */
+import type { Words6 } from '../packet/address6.ts'
 import type { MacEntry } from './bridge.ts'
 import type { Effect } from './effect.ts'
 import { forgetMac, forgetNeighbor, learnAddress, learnMac, learnNeighbor } from './facts.ts'
+import { forgetNeighbor6, learnNeighbor6 } from './facts6.ts'
 import type { Flow, FlowTable } from './flow-table.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import type { LearnedNeighbor, VirtualRouterPort } from './router.ts'
 import type { Simulation } from './simulation.ts'
-import { neighborTag, type Tag } from './tag.ts'
+import { type AnyAddress, neighborTag, type Tag } from './tag.ts'
 
 export const limits = {
   macIdleMs: 15_000,
@@ -36,7 +38,7 @@ export interface LearningWorld {
   readonly flows: FlowTable
   /** Brings a flow's `usedMs` up to date. */
   refresh(flow: Flow): void
-  ask(port: VirtualRouterPort, address: number): void
+  ask(port: VirtualRouterPort, address: AnyAddress): void
 }
 
 export class Learning {
@@ -61,9 +63,11 @@ export class Learning {
   }
 
   /** Learns what an agent before this one knew; it is asked for again soon. */
-  inherit(port: VirtualRouterPort, address: number, mac: number, nowMs: number): Tag[] {
+  inherit(port: VirtualRouterPort, address: AnyAddress, mac: number, nowMs: number): Tag[] {
     const tags: Tag[] = []
-    this.#learnNeighbor(port, address, mac, nowMs - limits.neighborStaleMs, tags)
+    const learnedMs = nowMs - limits.neighborStaleMs
+    if (typeof address === 'number') this.#learnNeighbor(port, address, mac, learnedMs, tags)
+    else this.#learnNeighbor6(port, address, mac, learnedMs, tags)
     return tags
   }
 
@@ -88,6 +92,12 @@ export class Learning {
       case 'learnNeighbor':
         this.#learnNeighbor(effect.port, effect.address, effect.mac, nowMs, tags)
         return
+      case 'learnNeighbor6':
+        this.#learnNeighbor6(effect.port, effect.address, effect.mac, nowMs, tags)
+        return
+      case 'advertise':
+      case 'advertiseRouter':
+      case 'icmp6Error':
       case 'echo':
       case 'icmpError':
       case 'refusal':
@@ -106,6 +116,18 @@ export class Learning {
   ): void {
     learnNeighbor(port, address, mac, learnedMs, tags)
     const entry = port.learned.get(address | 0)
+    if (entry !== undefined) this.#neighbors.add({ port, entry, askedMs: Number.NEGATIVE_INFINITY })
+  }
+
+  #learnNeighbor6(
+    port: VirtualRouterPort,
+    address: Words6,
+    mac: number,
+    learnedMs: number,
+    tags: Tag[],
+  ): void {
+    learnNeighbor6(port, address, mac, learnedMs, tags)
+    const entry = port.six?.learned.get(address)
     if (entry !== undefined) this.#neighbors.add({ port, entry, askedMs: Number.NEGATIVE_INFINITY })
   }
 
@@ -128,17 +150,21 @@ export class Learning {
 
   #keepsNeighbor(one: Neighbor, nowMs: number, tags: Tag[]): boolean {
     const { port, entry } = one
-    if (port.learned.get(entry.address | 0) !== entry) return false
+    const { address } = entry
+    const known =
+      typeof address === 'number' ? port.learned.get(address | 0) : port.six?.learned.get(address)
+    if (known !== entry) return false
     const ageMs = nowMs - entry.learnedMs
     if (ageMs < limits.neighborStaleMs) return true
     if (ageMs >= limits.neighborIdleMs) {
-      forgetNeighbor(port, entry.address, tags)
+      if (typeof address === 'number') forgetNeighbor(port, address, tags)
+      else forgetNeighbor6(port, address, tags)
       return false
     }
-    const isUsed = this.#world.flows.isUsed(neighborTag(port.id, entry.address))
+    const isUsed = this.#world.flows.isUsed(neighborTag(port.id, address))
     if (isUsed && nowMs - one.askedMs >= limits.neighborAskMs) {
       one.askedMs = nowMs
-      this.#world.ask(port, entry.address)
+      this.#world.ask(port, address)
     }
     return true
   }

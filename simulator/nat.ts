@@ -8,13 +8,23 @@
  */
 import { contains } from '../packet/address.ts'
 import { fragNone } from '../packet/flow-key.ts'
+import { noNumber } from './address-book.ts'
 import type { NatAction, NatTarget } from './compile-action.ts'
-import { isIpv4 } from './condition.ts'
-import { keyKinds, StateEntry } from './flow-state.ts'
-import { swapPorts, type TupleKind, type Zone } from './passage.ts'
+import { isIp } from './condition.ts'
+import { keyKinds, StateEntry, zoneOf } from './flow-state.ts'
+import {
+  numberIn,
+  ownTargets6,
+  rewriteDst6,
+  rewriteSrc6,
+  translatePrefix6,
+  translateStatic6,
+} from './nat6.ts'
+import type { Passage, TupleKind, Zone } from './passage.ts'
 import type { VirtualRule } from './policy.ts'
 import { type Simulation, word } from './simulation.ts'
 import { fullTag } from './tag.ts'
+import { echo4, echo6, isIcmpProtocol, swapPorts } from './tuple.ts'
 
 export const limits = {
   /** Ports tried for one connection; when none of them is free, none is. */
@@ -24,21 +34,30 @@ export const limits = {
 /** `skip` when the rule has nothing to translate: as if its condition had not been met. */
 export type NatOutcome = 'done' | 'skip' | 'drop'
 
-const protocols = { icmp: 1, tcp: 6, udp: 17 } as const
+const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const
+const ethertypeIpv6 = 0x86dd
 
 /** Does what a rule says about addresses. */
 export function translate(sim: Simulation, rule: VirtualRule, action: NatAction): NatOutcome {
-  if (!isIpv4(sim)) return 'skip'
+  if (!isIp(sim)) return 'skip'
+  const isIpv6 = sim.work[8] === ethertypeIpv6
   switch (action.kind) {
     case 'staticSnat':
     case 'staticDnat':
-      translateStatic(sim, rule, action.kind, action.address)
+      if ((typeof action.address === 'number') === isIpv6) return 'skip'
+      if (typeof action.address === 'number')
+        translateStatic(sim, rule, action.kind, action.address)
+      else translateStatic6(sim, rule, action.kind, action.address)
       return 'done'
+    case 'prefixSnat':
+    case 'prefixDnat':
+      return isIpv6 ? translatePrefix6(sim, action.kind, action.prefix) : 'skip'
     case 'snat':
     case 'dnat':
+      if ((action.targets[0]?.base !== undefined) !== isIpv6) return 'skip'
       return translateForward(sim, action.kind, action.targets)
     case 'masquerade': {
-      const targets = ownTargets(sim, action.targets)
+      const targets = isIpv6 ? ownTargets6(sim, action.targets) : ownTargets(sim, action.targets)
       return targets === undefined ? 'skip' : translateForward(sim, 'snat', targets)
     }
     case 'reverseSnat':
@@ -84,7 +103,10 @@ function translateForward(
   let key = passage.find(sim, keyKinds[kind])
   if (key === undefined) {
     // Answers of a connection that nobody knows begin none.
-    const isAnswer = passage.protocol === protocols.icmp && (word(sim.work, 18) & 0xffff) === 0
+    const type = word(sim.work, 18) & 0xffff
+    const isAnswer =
+      (passage.protocol === protocols.icmp && type === echo4.reply) ||
+      (passage.protocol === protocols.icmpv6 && type === echo6.reply)
     if (found === 'error' || isAnswer) return 'skip'
     const entry = allocate(sim, passage.zone, kind, targets)
     if (entry === undefined) return 'drop'
@@ -118,12 +140,13 @@ function translateBack(sim: Simulation, kind: 'reverseSnat' | 'reverseDnat'): Na
 }
 
 function isTranslated(protocol: number): boolean {
-  return protocol === protocols.tcp || protocol === protocols.udp || protocol === protocols.icmp
+  return protocol === protocols.tcp || protocol === protocols.udp || isIcmpProtocol(protocol)
 }
 
 function changeSrc(sim: Simulation, found: TupleKind, address: number, port: number): void {
   const quote = sim.passage.quoteOf(sim)
-  sim.rewriteIpSrc(address)
+  if (sim.passage.isIpv6) rewriteSrc6(sim, address)
+  else sim.rewriteIpSrc(address)
   if (quote === undefined) sim.rewriteTpSrc(port)
   else if (found === 'error') {
     quote.dst = address
@@ -133,7 +156,8 @@ function changeSrc(sim: Simulation, found: TupleKind, address: number, port: num
 
 function changeDst(sim: Simulation, found: TupleKind, address: number, port: number): void {
   const quote = sim.passage.quoteOf(sim)
-  sim.rewriteIpDst(address)
+  if (sim.passage.isIpv6) rewriteDst6(sim, address)
+  else sim.rewriteIpDst(address)
   if (quote === undefined) sim.rewriteTpDst(port)
   else if (found === 'error') {
     quote.src = address
@@ -147,7 +171,7 @@ function withPort(
   port: number,
   isSource: boolean,
 ): number {
-  if (protocol === protocols.icmp) return both(port)
+  if (isIcmpProtocol(protocol)) return both(port)
   return isSource ? ((ports & 0xffff_0000) | port) >>> 0 : ((ports & 0xffff) | (port << 16)) >>> 0
 }
 
@@ -179,16 +203,19 @@ function allocate(
     sim.tag(fullTag(0))
     return sim.drop('flow state is full')
   }
-  const { protocol, src, dst, ports } = sim.passage
+  const { protocol, src, dst, ports, isIpv6 } = sim.passage
+  if (isIpv6 && (src === noNumber || dst === noNumber)) return sim.drop('flow state is full')
   const search = { left: limits.probes, hash: mix(src, dst, ports) }
   for (let at = 0; at < targets.length; at++) {
     const target = targets[(search.hash + at) % targets.length]
     const back = target && searchTarget(sim, zone, kind, target, search)
     if (back === undefined) continue
     const there = [keyKinds[kind], src, dst, ports] as const
-    return new StateEntry(zone.number, protocol, there, back)
+    const { isIpv6 } = sim.passage
+    const book = isIpv6 ? zone.state.book : undefined
+    return new StateEntry(zoneOf(zone.number, isIpv6), protocol, there, back, book)
   }
-  sim.tag(fullTag(zone.number))
+  sim.tag(fullTag(zoneOf(zone.number, isIpv6)))
   return sim.drop('no free port to translate to')
 }
 
@@ -211,15 +238,15 @@ function searchTarget(
   const own = kind === 'snat' ? ports & 0xffff : ports >>> 16
   const [first, count] = portsOf(zone, kind, target, own)
   const addresses = target.lastAddress - target.firstAddress + 1
-  const { preferred } = sim.passage
-  const [likedAddress, likedPort = own] =
-    kind === 'snat' ? [preferred?.src, preferred?.srcPort] : [preferred?.dst, preferred?.dstPort]
+  const [likedAddress, likedPort] = likedOf(sim.passage, kind, target, own)
   const isOwn = likedPort >= first && likedPort < first + count
   const offset = isOwn ? likedPort - first : search.hash % Math.max(1, count)
   const start = likedAddress === undefined ? search.hash : likedAddress - target.firstAddress
   if (start < 0 || (likedAddress ?? 0) > target.lastAddress) return undefined
   for (let turn = 0; turn < addresses; turn++) {
-    const address = target.firstAddress + ((start + turn) % addresses)
+    const counted = target.firstAddress + ((start + turn) % addresses)
+    const address = target.base === undefined ? counted : numberIn(zone, target.base, counted)
+    if (address === noNumber && target.base !== undefined) return undefined
     for (let at = 0; at < count; at++) {
       if (search.left-- <= 0) return undefined
       const port = first + ((offset + at) % count)
@@ -228,6 +255,20 @@ function searchTarget(
     }
   }
   return undefined
+}
+
+/** What an agent before this one had given, as far as it is of the target. */
+function likedOf(
+  { preferred }: Passage,
+  kind: 'snat' | 'dnat',
+  { base }: NatTarget,
+  own: number,
+): readonly [address: number | undefined, port: number] {
+  const isSource = kind === 'snat'
+  const port = (isSource ? preferred?.srcPort : preferred?.dstPort) ?? own
+  if (base === undefined) return [isSource ? preferred?.src : preferred?.dst, port]
+  const address6 = isSource ? preferred?.src6 : preferred?.dst6
+  return [address6 === undefined ? undefined : Number(address6 - base), port]
 }
 
 /** First and count of the ports to choose from; sources are split among the hosts. */
@@ -250,7 +291,7 @@ function backOf(
   address: number,
   port: number,
 ): Back {
-  const isEcho = protocol === protocols.icmp
+  const isEcho = isIcmpProtocol(protocol)
   if (kind === 'snat') {
     const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff) | (port << 16)
     return [keyKinds.reverseSnat, dst, address, back >>> 0]

@@ -1,7 +1,9 @@
 /** Which MAC address a next hop on a router port's link has, from all that is known. */
 import type { Action } from '../packet/action.ts'
+import type { Words6 } from '../packet/address6.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import type { VirtualRouterPort } from './router.ts'
+import { hasAddress6 } from './router-port6.ts'
 import { neighborTag, type Tag } from './tag.ts'
 
 /** A next hop ready for use: the rewrite of both MAC addresses toward it, and what it rests on. */
@@ -21,14 +23,40 @@ export function resolveNextHop(port: VirtualRouterPort, address: number): NextHo
   if (ready !== undefined) return ready
   const found = findMac(port, address)
   if (found === undefined) return undefined
-  const { mac, tag } = found
-  const hop: NextHop = {
+  const hop = hopTo(port, found.mac, found.tag)
+  port.nextHops.set(address | 0, hop)
+  return hop
+}
+
+/** The same for IPv6: configured, the other router's own, a station, or taught by discovery. */
+export function resolveNextHop6(port: VirtualRouterPort, address: Words6): NextHop | undefined {
+  const ready = port.six?.nextHops.get(address)
+  if (ready !== undefined) return ready
+  const found = findMac6(port, address)
+  if (found === undefined) return undefined
+  const hop = hopTo(port, found.mac, found.tag)
+  port.six?.nextHops.set(address, hop)
+  return hop
+}
+
+function hopTo(port: VirtualRouterPort, mac: number, tag: Tag): NextHop {
+  return {
     action: Object.freeze({ kind: 'setEth', dst: mac, src: port.mac }),
     words: Uint32Array.of(macHigh(mac), macLow(mac), port.macHigh, port.macLow),
     tag,
   }
-  port.nextHops.set(address | 0, hop)
-  return hop
+}
+
+function findMac6(port: VirtualRouterPort, address: Words6): { mac: number; tag: Tag } | undefined {
+  const tag = neighborTag(port.id, address)
+  const configured = port.six?.neighbors.get(address)
+  if (configured !== undefined) return { mac: configured, tag }
+  const { peer } = port
+  if (peer?.kind === 'router' && hasAddress6(peer, address)) return { mac: peer.mac, tag: peer.tag }
+  const entry = peer?.kind === 'bridge' ? peer.bridge.addresses6.get(address) : undefined
+  if (entry !== undefined) return { mac: entry.mac, tag: entry.tag }
+  const learned = port.six?.learned.get(address)
+  return learned === undefined ? undefined : { mac: learned.mac, tag }
 }
 
 function findMac(port: VirtualRouterPort, address: number): { mac: number; tag: Tag } | undefined {

@@ -5,7 +5,7 @@
 import type { Offload } from '../datapath/datapath.ts'
 import type { FlowKey } from '../packet/flow-key.ts'
 import type { Missing } from './simulation.ts'
-import type { Tag } from './tag.ts'
+import type { AnyAddress, Tag } from './tag.ts'
 
 export const limits = {
   packets: 256,
@@ -29,7 +29,7 @@ export interface ParkedPacket {
 /** A next hop that is asked for, and who waits for it. */
 export interface Ask {
   readonly port: string
-  readonly address: number
+  readonly address: AnyAddress
   readonly tag: Tag
   nextMs: number
   packets: ParkedPacket[]

@@ -6,10 +6,12 @@
  * together in the device's. A connection is looked up by what the packet looked like when it came
  * into the zone, so that translations within the zone do not confuse its direction.
  */
+import { type NeighborMessage, readNeighborMessage } from '../packet/build6.ts'
 import { createKey, type FlowKey, fragLater } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
-import { type IcmpQuote, readIcmpQuote } from '../packet/icmp-quote.ts'
-import { isIpv4 } from './condition.ts'
+import type { IcmpQuote } from '../packet/icmp-quote.ts'
+import { noNumber } from './address-book.ts'
+import { isIp } from './condition.ts'
 import {
   type FlowState,
   isClosing,
@@ -17,12 +19,17 @@ import {
   keyKinds,
   StateEntry,
   type StateKey,
+  stateTagOf,
+  zoneOf,
   zoneWord,
 } from './flow-state.ts'
-import type { Membership, Memberships } from './policy.ts'
+import { CachedMembership } from './membership.ts'
+import type { Memberships } from './policy.ts'
 import type { VirtualPort } from './port.ts'
+import { isIcmp, isIcmpError, Quotes } from './quotes.ts'
 import { limits, type Simulation, word } from './simulation.ts'
-import { fullTag, memberTag, stateTag } from './tag.ts'
+import { fullTag } from './tag.ts'
+import { echo4, echo6, echoPorts, isIcmpProtocol, numberAt, swapPorts } from './tuple.ts'
 
 /** Where connections are told apart: one for each port, bridge and router. */
 export interface Zone {
@@ -43,6 +50,8 @@ export interface Frame {
 
 /** What an agent before this one had made of a packet: kept where the rules allow it. */
 export interface Preferred {
+  readonly src6?: bigint
+  readonly dst6?: bigint
   readonly src?: number
   readonly srcPort?: number
   readonly dst?: number
@@ -52,8 +61,8 @@ export interface Preferred {
 /** A packet's connection: `error` when it is that of the packet an ICMP error is about. */
 export type TupleKind = 'none' | 'plain' | 'error'
 
-const protocols = { icmp: 1, tcp: 6, udp: 17, sctp: 132 } as const
-const echoRequest = 8
+const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const
+const ethertypeIpv6 = 0x86dd
 
 export class Passage {
   /** The packet's bytes, where they are at hand. */
@@ -70,6 +79,8 @@ export class Passage {
   src = 0
   dst = 0
   ports = 0
+  /** A rule asked for what the packet hides behind its extension headers. */
+  isHidden = false
   /** Rules looked at on the whole walk. */
   rules = 0
   readonly #frames: Frame[] = Array.from({ length: limits.devices + 2 }, () => ({
@@ -81,25 +92,23 @@ export class Passage {
   frame: Frame = this.#frames[0] ?? { ...noFrame, entered: createKey() }
   /** As the packet came into the zone. */
   readonly #zoneKey = createKey()
+  /** Whether the tuple is one of IPv6, its addresses numbers in the address book. */
+  isIpv6 = false
   #zoneQuote: IcmpQuote | undefined
   #direction: 'forward' | 'return' | undefined
   /** Where the connection is to be remembered from: its tuple at the zone's entry. */
   #untracked: { protocol: number; src: number; dst: number; ports: number } | undefined
-  #isQuoteRead = false
-  #quote: IcmpQuote | undefined
-  /** The quote as received. */
-  #received: IcmpQuote | undefined
-  readonly #srcMembers = new CachedMembership()
-  readonly #dstMembers = new CachedMembership()
+  readonly quotes = new Quotes()
+  readonly #srcMembers = new CachedMembership(10)
+  readonly #dstMembers = new CachedMembership(14)
 
   start(): void {
     this.generated = false
     this.unkeyed = false
+    this.isHidden = false
     this.zone = undefined
     this.rules = 0
-    this.#isQuoteRead = false
-    this.#quote = undefined
-    this.#received = undefined
+    this.quotes.clear()
     this.#srcMembers.clear()
     this.#dstMembers.clear()
     this.enter(0, undefined)
@@ -136,8 +145,10 @@ export class Passage {
     this.zone = zone
     this.#direction = undefined
     this.#untracked = undefined
-    this.#zoneQuote = this.#quote === undefined ? undefined : { ...this.#quote }
-    for (const at of zoneWords) this.#zoneKey[at] = word(work, at)
+    const quote = this.quotes.current
+    this.#zoneQuote = quote === undefined ? undefined : { ...quote }
+    for (const at of work[8] === ethertypeIpv6 ? zoneWords6 : zoneWords)
+      this.#zoneKey[at] = word(work, at)
   }
 
   /** Filters of a zone have let the packet pass: its connection is remembered if they asked. */
@@ -155,14 +166,37 @@ export class Passage {
     const { protocol, src, dst } = there
     const left =
       protocol === protocols.icmp || protocol > protocols.udp ? there.ports : word(work, 18)
-    const entry = new StateEntry(
-      zone.number,
-      protocol,
-      [keyKinds.track, src, dst, there.ports],
-      [keyKinds.track, word(work, 14), word(work, 10), swapPorts(left)],
-    )
+    const forward = [keyKinds.track, src, dst, there.ports] as const
+    const entry =
+      work[8] === ethertypeIpv6
+        ? this.#entry6(sim, zone, protocol, forward, swapPorts(left))
+        : new StateEntry(zone.number, protocol, forward, [
+            keyKinds.track,
+            word(work, 14),
+            word(work, 10),
+            swapPorts(left),
+          ])
+    if (entry === undefined) {
+      sim.drop('flow state is full')
+      return false
+    }
     this.add(sim, entry)
     return true
+  }
+
+  /** The same for IPv6; undefined when an address has no number. */
+  #entry6(
+    { work }: Simulation,
+    { number, state }: Zone,
+    protocol: number,
+    forward: ConstructorParameters<typeof StateEntry>[2],
+    ports: number,
+  ): StateEntry | undefined {
+    const { book } = state
+    const [src, dst] = [numberAt(book, work, 14), numberAt(book, work, 10)]
+    if ([src, dst, forward[1], forward[2]].includes(noNumber)) return undefined
+    const back = [keyKinds.track, src, dst, ports] as const
+    return new StateEntry(zoneOf(number, true), protocol, forward, back, book)
   }
 
   /** Whether the packet belongs to a connection's way there or its way back. */
@@ -191,17 +225,21 @@ export class Passage {
    * sets that and no flow matches it, so who needs it pays with the agent handling each.
    */
   seeTuple(sim: Simulation, key: FlowKey, withId: boolean, quote?: IcmpQuote): TupleKind {
-    if (!isIpv4(sim)) return 'none'
+    if (!isIp(sim)) return 'none'
     sim.see('ipFrag')
     if (word(key, 9) >>> 24 === fragLater) return 'none'
     sim.see('ipProto')
-    sim.seeIpSrc(32)
-    sim.seeIpDst(32)
     const protocol = word(key, 9) & 0xff
     this.protocol = protocol
-    this.src = word(key, 10)
-    this.dst = word(key, 14)
     this.ports = 0
+    this.isIpv6 = sim.work[8] === ethertypeIpv6
+    if (this.isIpv6) this.#seeAddresses6(sim, key)
+    else {
+      sim.seeIpSrc(32)
+      sim.seeIpDst(32)
+      this.src = word(key, 10)
+      this.dst = word(key, 14)
+    }
     switch (protocol) {
       case protocols.tcp:
         // Flags FIN and RST: who closes a connection must be seen doing it.
@@ -212,11 +250,19 @@ export class Passage {
       case protocols.sctp:
         this.#seePorts(sim, key)
         return 'plain'
-      case protocols.icmp:
+      case this.isIpv6 ? protocols.icmpv6 : protocols.icmp:
         return this.#seeIcmp(sim, word(key, 18) & 0xffff, withId, quote)
       default:
         return 'plain'
     }
+  }
+
+  #seeAddresses6(sim: Simulation, key: FlowKey): void {
+    sim.seeIpv6Src(128)
+    sim.seeIpv6Dst(128)
+    const book = this.zone?.state.book
+    this.src = book === undefined ? noNumber : numberAt(book, key, 10)
+    this.dst = book === undefined ? noNumber : numberAt(book, key, 14)
   }
 
   #seePorts(sim: Simulation, key: FlowKey): void {
@@ -232,15 +278,16 @@ export class Passage {
     known: IcmpQuote | undefined,
   ): TupleKind {
     sim.see('tpSrc')
-    const isError = isIcmpErrorType(type)
-    if (!isError && type !== echoRequest && type !== 0) return 'none'
+    const { request, reply } = this.isIpv6 ? echo6 : echo4
+    const isError = this.isIpv6 ? type < request : isIcmpErrorType(type)
+    if (!isError && type !== request && type !== reply) return 'none'
     if (!isError && !withId) {
-      this.ports = echoPorts(type === echoRequest)
+      this.ports = echoPorts(type === request)
       return 'plain'
     }
     const quote = known ?? this.quoteOf(sim)
     if (quote === undefined) return 'none'
-    const isEcho = quote.protocol === protocols.icmp
+    const isEcho = isIcmpProtocol(quote.protocol)
     const ports = isEcho && !withId ? echoPorts(quote.isRequest) : quote.ports
     this.ports = isError ? swapPorts(ports) : ports
     if (!isError) return 'plain'
@@ -252,11 +299,14 @@ export class Passage {
 
   /** The entry under the tuple read last, also one that this walk has made. */
   find(sim: Simulation, kind: KeyKind): StateKey | undefined {
-    const { zone, protocol, src, dst, ports } = this
+    const { zone, protocol, src, dst, ports, isIpv6 } = this
     if (zone === undefined) return undefined
     const found = this.look(sim, kind, src, dst, ports)
-    if (found === undefined)
-      sim.tag(stateTag(zoneWord(zone.number, kind, protocol), src, dst, ports))
+    if (found === undefined) {
+      const zoneNumber = zoneWord(zoneOf(zone.number, isIpv6), kind, protocol)
+      const book = isIpv6 ? zone.state.book : undefined
+      sim.tag(stateTagOf(zoneNumber, src, dst, ports, book))
+    }
     return found
   }
 
@@ -270,9 +320,10 @@ export class Passage {
   ): StateKey | undefined {
     const { zone, protocol } = this
     if (zone === undefined) return undefined
-    const found = zone.state.find(zone.number, kind, protocol, src, dst, ports)
+    const number = zoneOf(zone.number, this.isIpv6)
+    const found = zone.state.find(number, kind, protocol, src, dst, ports)
     if (found !== undefined || sim.effects.length === 0) return found
-    const zoneNumber = zoneWord(zone.number, kind, protocol)
+    const zoneNumber = zoneWord(number, kind, protocol)
     for (const effect of sim.effects) {
       if (effect.kind !== 'addState') continue
       const { forward, backward } = effect.entry
@@ -306,18 +357,16 @@ export class Passage {
 
   /** Id or quote of an ICMP message; undefined when there is none or the bytes are not at hand. */
   quoteOf(sim: Simulation): IcmpQuote | undefined {
-    if (!isIpv4(sim)) return undefined
-    sim.see('ipProto')
-    sim.see('ipFrag')
-    if ((word(sim.work, 9) & 0xff) !== protocols.icmp || word(sim.work, 9) >>> 24 === fragLater)
-      return undefined
+    if (!isIcmp(sim)) return undefined
     this.unkeyed = true
-    if (!this.#isQuoteRead && this.packet !== undefined) {
-      this.#isQuoteRead = true
-      this.#received = readIcmpQuote(this.packet)
-      this.#quote = this.#received && { ...this.#received }
-    }
-    return this.#quote
+    return this.quotes.read(this.packet, sim.work[8] === ethertypeIpv6, this.zone?.state.book)
+  }
+
+  /** A message of neighbour discovery, read from the packet's bytes: no flow can stand for it. */
+  neighborMessage(sim: Simulation): NeighborMessage | undefined {
+    this.unkeyed = true
+    sim.see('ipProto')
+    return this.packet === undefined ? undefined : readNeighborMessage(this.packet)
   }
 
   /** The packet that an ICMP error is about; undefined when this is no such error. */
@@ -325,69 +374,20 @@ export class Passage {
     return isIcmpError(sim) ? this.quoteOf(sim) : undefined
   }
 
-  /** What the id or quote has become; undefined when it is as received. */
-  get changedQuote(): IcmpQuote | undefined {
-    const [now, then] = [this.#quote, this.#received]
-    if (now === undefined || then === undefined) return undefined
-    const isSame = now.src === then.src && now.dst === then.dst && now.ports === then.ports
-    return isSame ? undefined : now
-  }
-
   srcGroups(sim: Simulation): ReadonlySet<string> | undefined {
-    sim.seeIpSrc(32)
-    return this.#srcMembers.find(sim, this.zone, word(sim.work, 10))
+    return this.#srcMembers.find(sim, this.zone?.memberships)
   }
 
   dstGroups(sim: Simulation): ReadonlySet<string> | undefined {
-    sim.seeIpDst(32)
-    return this.#dstMembers.find(sim, this.zone, word(sim.work, 14))
+    return this.#dstMembers.find(sim, this.zone?.memberships)
   }
 }
 
 const noFrame = { inPort: undefined, outPort: undefined, dstRewritten: false }
 const zoneWords = [8, 9, 10, 14, 18, 19] as const
+const zoneWords6 = [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19] as const
 const tcpFin = 0x01
 const tcpRst = 0x04
-
-/** Groups of the address looked at last. */
-class CachedMembership {
-  #address = -1
-  #membership: Membership | undefined
-
-  clear(): void {
-    this.#address = -1
-  }
-
-  find(sim: Simulation, zone: Zone | undefined, address: number): ReadonlySet<string> | undefined {
-    if (address !== this.#address) {
-      this.#address = address
-      this.#membership = zone?.memberships.find(address)
-      sim.tag(this.#membership?.tag ?? memberTag(address))
-    }
-    return this.#membership?.groups
-  }
-}
-
-/** Whether the packet is an ICMP error over IPv4. */
-export function isIcmpError(sim: Simulation): boolean {
-  if (!isIpv4(sim)) return false
-  sim.see('ipProto')
-  if ((word(sim.work, 9) & 0xff) !== protocols.icmp) return false
-  sim.see('ipFrag')
-  if (word(sim.work, 9) >>> 24 === fragLater) return false
-  sim.see('tpSrc')
-  return isIcmpErrorType(word(sim.work, 18) & 0xffff)
-}
-
-/** Source port for destination port. */
-export function swapPorts(ports: number): number {
-  return ((ports >>> 16) | (ports << 16)) >>> 0
-}
-
-/** An echo without its id: its type stands where the asked one's port would. */
-function echoPorts(isRequest: boolean): number {
-  return isRequest ? echoRequest : echoRequest << 16
-}
 
 function deviceOf(port: VirtualPort): string {
   return port.kind === 'bridge' ? port.bridge.id : port.router.id

@@ -2,13 +2,15 @@
  * Chains, rules and groups compiled: what conditions read ready as numbers, rules in order, long
  * chains indexed. It follows the store; devices hold a chain for good, its rules change in it.
  */
-import { parseIp } from '../packet/address.ts'
+import { formatIpv6, parseIp, parseIpv6 } from '../packet/address.ts'
+import { wordsOf6 } from '../packet/address6.ts'
 import type { AddressGroup, Condition, Rule } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
+import { AddressTable } from './address-table.ts'
 import { type CompiledAction, compileAction } from './compile-action.ts'
 import { type Check, compileChecks } from './condition.ts'
 import { RuleIndex } from './rule-index.ts'
-import { chainTag, memberTag, type Tag } from './tag.ts'
+import { type AnyAddress, chainTag, memberTag, type Tag } from './tag.ts'
 
 export interface VirtualChain {
   readonly id: string
@@ -39,33 +41,47 @@ export interface Membership {
 /** Address groups the other way round: by address. */
 export class Memberships {
   readonly #byAddress = new Map<number, Membership>()
+  readonly #byAddress6 = new AddressTable<Membership>()
 
   find(address: number): Membership | undefined {
     return this.#byAddress.get(address | 0)
   }
 
-  /** Makes a group hold these addresses; pushes the tags of those that came or went. */
-  set(group: string, before: readonly number[], after: readonly number[], tags: Tag[]): void {
-    const kept = new Set(after)
-    for (const address of before) if (!kept.delete(address)) this.#leave(group, address, tags)
-    for (const address of kept) this.#join(group, address, tags)
+  find6(a: number, b: number, c: number, d: number): Membership | undefined {
+    return this.#byAddress6.find(a, b, c, d)
   }
 
-  #join(group: string, address: number, tags: Tag[]): void {
-    let membership = this.#byAddress.get(address | 0)
+  /** Makes a group hold these addresses; pushes the tags of those that came or went. */
+  set(group: string, before: readonly string[], after: readonly string[], tags: Tag[]): void {
+    const old = addressesOf(before)
+    const now = addressesOf(after)
+    for (const [text, address] of old) if (!now.has(text)) this.#leave(group, address, tags)
+    for (const [text, address] of now) if (!old.has(text)) this.#join(group, address, tags)
+  }
+
+  #join(group: string, address: AnyAddress, tags: Tag[]): void {
+    let membership = this.#get(address)
     if (membership === undefined) {
       membership = { tag: memberTag(address), groups: new Set() }
-      this.#byAddress.set(address | 0, membership)
+      if (typeof address === 'number') this.#byAddress.set(address | 0, membership)
+      else this.#byAddress6.set(address, membership)
     }
     membership.groups.add(group)
     tags.push(membership.tag)
   }
 
-  #leave(group: string, address: number, tags: Tag[]): void {
-    const membership = this.#byAddress.get(address | 0)
+  #leave(group: string, address: AnyAddress, tags: Tag[]): void {
+    const membership = this.#get(address)
     if (membership?.groups.delete(group) !== true) return
     tags.push(membership.tag)
-    if (membership.groups.size === 0) this.#byAddress.delete(address | 0)
+    if (membership.groups.size > 0) return
+    if (typeof address === 'number') this.#byAddress.delete(address | 0)
+    else this.#byAddress6.delete(address)
+  }
+
+  #get(address: AnyAddress): Membership | undefined {
+    if (typeof address === 'number') return this.#byAddress.get(address | 0)
+    return this.#byAddress6.get(address)
   }
 }
 
@@ -108,7 +124,7 @@ export class Policies {
     tags: Tag[],
   ): void {
     const id = after?.id ?? before?.id ?? ''
-    this.memberships.set(id, addressesOf(before), addressesOf(after), tags)
+    this.memberships.set(id, before?.addresses ?? [], after?.addresses ?? [], tags)
   }
 
   #changeChain(id: string, name: string | undefined, tags: Tag[]): void {
@@ -161,6 +177,14 @@ export function fragmentsOf({
   return asksPorts ? 'header' : 'any'
 }
 
-function addressesOf(group: AddressGroup | undefined): number[] {
-  return (group?.addresses ?? []).flatMap((text) => parseIp(text) ?? [])
+/** Addresses by their one form of text: of IPv6 there are many. */
+function addressesOf(texts: readonly string[]): ReadonlyMap<string, AnyAddress> {
+  const found = new Map<string, AnyAddress>()
+  for (const text of texts) {
+    const address = parseIp(text)
+    const address6 = address === undefined ? parseIpv6(text) : undefined
+    if (address !== undefined) found.set(text, address)
+    if (address6 !== undefined) found.set(formatIpv6(address6), wordsOf6(address6))
+  }
+  return found
 }

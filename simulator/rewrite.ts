@@ -1,9 +1,11 @@
 /** From what a packet has become to the actions that make it so. */
 import type { Action } from '../packet/action.ts'
-import { type FlowKey, keyWords } from '../packet/flow-key.ts'
+import { readBits } from '../packet/field-bits.ts'
+import { type FlowKey, fields, keyWords } from '../packet/flow-key.ts'
 
 const ethertypeArp = 0x0806
 const ethertypeIpv4 = 0x0800
+const ethertypeIpv6 = 0x86dd
 const ttlActions: readonly Action[] = Array.from({ length: 256 }, (_, ttl) =>
   Object.freeze({ kind: 'setTtl', ttl }),
 )
@@ -35,6 +37,7 @@ export function pushDifferences(
     return
   }
   if (to[8] === ethertypeIpv4) pushTranslation(from, to, push)
+  else if (to[8] === ethertypeIpv6) pushTranslation6(from, to, push)
   const tos = (word(to, 9) >>> 8) & 0xff
   if (((word(from, 9) >>> 8) & 0xff) !== tos) push({ kind: 'setTos', tos })
   const ttl = (word(to, 9) >>> 16) & 0xff
@@ -44,9 +47,25 @@ export function pushDifferences(
 function pushTranslation(from: FlowKey, to: FlowKey, push: (action: Action) => void): void {
   if (from[10] !== to[10]) push({ kind: 'setIpSrc', address: word(to, 10) })
   if (from[14] !== to[14]) push({ kind: 'setIpDst', address: word(to, 14) })
+  pushPorts(from, to, push)
+}
+
+function pushTranslation6(from: FlowKey, to: FlowKey, push: (action: Action) => void): void {
+  if (differsIn(from, to, 10)) push({ kind: 'setIpv6Src', address: readBits(to, fields.ipv6Src) })
+  if (differsIn(from, to, 14)) push({ kind: 'setIpv6Dst', address: readBits(to, fields.ipv6Dst) })
+  pushPorts(from, to, push)
+}
+
+function pushPorts(from: FlowKey, to: FlowKey, push: (action: Action) => void): void {
   const differences = word(from, 18) ^ word(to, 18)
   if ((differences & 0xffff) !== 0) push({ kind: 'setTpSrc', port: word(to, 18) & 0xffff })
   if (differences >>> 16 !== 0) push({ kind: 'setTpDst', port: word(to, 18) >>> 16 })
+}
+
+/** Whether one of four words differs. */
+function differsIn(a: FlowKey, b: FlowKey, at: number): boolean {
+  for (let next = at; next < at + 4; next++) if (a[next] !== b[next]) return true
+  return false
 }
 
 /** Whether any word from `at` on differs. */

@@ -1,5 +1,5 @@
 /**
- * The virtual router, for IPv4: answers ARP for its addresses, routes, decrements the TTL, finds the
+ * The virtual router, for IPv4 (IPv6: router6.ts): answers ARP for its addresses, routes, decrements the TTL, finds the
  * next hop's MAC address and answers with the ICMP errors that RFC 1812 asks for.
  *
  * What needs an answer made from the packet's bytes (echo, errors) is an effect and makes no flow.
@@ -13,8 +13,11 @@ import { joinMac } from './mac-table.ts'
 import { type NextHop, resolveNextHop } from './neighbor.ts'
 import type { PortState } from './port.ts'
 import type { RouteEntry, RouteTable } from './route-table.ts'
+import type { RouteTable6 } from './route-table6.ts'
+import type { RouterPort6 } from './router-port6.ts'
+import { simulateIpv6 } from './router6.ts'
 import { type Simulation, word } from './simulation.ts'
-import { neighborTag, type Tag } from './tag.ts'
+import { type AnyAddress, neighborTag, type Tag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
 
 export interface VirtualRouter extends Filtered {
@@ -23,6 +26,7 @@ export interface VirtualRouter extends Filtered {
   adminUp: boolean
   readonly tag: Tag
   readonly routes: RouteTable
+  readonly routes6: RouteTable6
   traces: readonly VirtualTrace[] | undefined
 }
 
@@ -45,15 +49,17 @@ export interface VirtualRouterPort extends PortState {
   /** Routes that leave by this port: in the table while the port is active, as `routesUp` says. */
   readonly routes: Set<RouteEntry>
   routesUp: boolean
+  /** What it has of IPv6; undefined when it speaks none. */
+  readonly six: RouterPort6 | undefined
 }
 
 export interface LearnedNeighbor {
-  readonly address: number
+  readonly address: AnyAddress
   readonly mac: number
   learnedMs: number
 }
 
-const ethertypes = { ipv4: 0x0800, arp: 0x0806 } as const
+const ethertypes = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const
 const protocols = { icmp: 1, tcp: 6, udp: 17, sctp: 132 } as const
 const tcpRst = 0x04
 const arpOps = { request: 1, reply: 2 } as const
@@ -86,6 +92,7 @@ export function simulateRouter(
     sim.stripVlan()
   }
   sim.seeEthDst()
+  if (work[8] === ethertypes.ipv6) return simulateIpv6(sim, ingress)
   const isArp = work[8] === ethertypes.arp
   if ((word(work, 3) & 0x100) !== 0) {
     if (isArp && work[3] === 0xffff && work[4] === 0xffff_ffff) return simulateArp(sim, ingress)
@@ -95,7 +102,7 @@ export function simulateRouter(
     return sim.drop('frame is for another MAC address')
   if (isArp) return simulateArp(sim, ingress)
   if (work[8] === ethertypes.ipv4) return simulateIpv4(sim, ingress)
-  return sim.drop('router forwards IPv4 only')
+  return sim.drop('router forwards IP only')
 }
 
 function simulateArp(sim: Simulation, ingress: VirtualRouterPort): VirtualRouterPort | undefined {

@@ -5,8 +5,11 @@
  * order; so a chain costs what a packet may meet, not what it holds.
  */
 import { networkOf, prefixMask } from '../packet/address.ts'
-import { type Check, isIpv4, seePorts } from './condition.ts'
+import type { Words6 } from '../packet/address6.ts'
+import { AddressTable } from './address-table.ts'
+import { type Check, isIp, seePorts } from './condition.ts'
 import type { VirtualRule } from './policy.ts'
+import { cut6 } from './route-table6.ts'
 import { type Simulation, word } from './simulation.ts'
 
 export const limits = {
@@ -16,12 +19,15 @@ export const limits = {
   portsInRange: 16,
 } as const
 
+const ethertypeIpv6 = 0x86dd
 const fields = ['src', 'dst', 'dstPorts'] as const
 type IndexField = (typeof fields)[number]
 
 /** Where a rule stands: under networks, groups or ports; in `rest` when under none. */
 interface Places {
   readonly networks: Map<number, Map<number, VirtualRule[]>>
+  /** Of IPv6, likewise by prefix length. */
+  readonly networks6: Map<number, AddressTable<VirtualRule[]>>
   readonly groups: Map<string, VirtualRule[]>
   readonly ports: Map<number, VirtualRule[]>
   readonly rest: VirtualRule[]
@@ -35,6 +41,8 @@ export class RuleIndex {
   readonly #heads: number[] = []
   #count = 0
   #value = 0
+  /** The value of an address of IPv6. */
+  readonly #words = new Uint32Array(4)
 
   private constructor(field: IndexField, places: Places) {
     this.#field = field
@@ -72,7 +80,7 @@ export class RuleIndex {
 
   /** The next rule in order. A packet that was rewritten meets those of its new value. */
   next(sim: Simulation, last: VirtualRule | undefined): VirtualRule | undefined {
-    if (last !== undefined && this.#valueOf(sim) !== this.#value) this.start(sim, last.position + 1)
+    if (last !== undefined && this.#hasChanged(sim)) this.start(sim, last.position + 1)
     let found: VirtualRule | undefined
     let from = 0
     for (let at = 0; at < this.#count; at++) {
@@ -95,6 +103,14 @@ export class RuleIndex {
     return this.#field === 'dst' ? word(work, 14) : word(work, 18)
   }
 
+  #hasChanged(sim: Simulation): boolean {
+    const { work } = sim
+    if (this.#valueOf(sim) !== this.#value) return true
+    if (work[8] !== ethertypeIpv6 || this.#field === 'dstPorts') return false
+    const at = this.#field === 'src' ? 10 : 14
+    return this.#words.some((one, index) => one !== work[at + index])
+  }
+
   #listPort(sim: Simulation): void {
     this.#value = this.#valueOf(sim)
     if (!seePorts(sim)) return
@@ -104,16 +120,32 @@ export class RuleIndex {
 
   #listAddress(sim: Simulation, field: 'src' | 'dst'): void {
     this.#value = this.#valueOf(sim)
-    if (!isIpv4(sim)) return
+    if (!isIp(sim)) return
     const isSource = field === 'src'
+    if (sim.work[8] === ethertypeIpv6) this.#listNetworks6(sim, isSource)
+    else this.#listNetworks(sim, isSource)
+    if (this.#places.groups.size === 0) return
+    const groups = isSource ? sim.passage.srcGroups(sim) : sim.passage.dstGroups(sim)
+    for (const group of groups ?? []) this.#push(this.#places.groups.get(group))
+  }
+
+  #listNetworks6(sim: Simulation, isSource: boolean): void {
+    const at = isSource ? 10 : 14
+    for (let index = 0; index < 4; index++) this.#words[index] = word(sim.work, at + index)
+    const [a = 0, b = 0, c = 0, d = 0] = this.#words
+    for (const [length, networks] of this.#places.networks6) {
+      if (isSource) sim.seeIpv6Src(length)
+      else sim.seeIpv6Dst(length)
+      this.#push(networks.get(cut6([a, b, c, d], length)))
+    }
+  }
+
+  #listNetworks(sim: Simulation, isSource: boolean): void {
     for (const [length, networks] of this.#places.networks) {
       if (isSource) sim.seeIpSrc(length)
       else sim.seeIpDst(length)
       this.#push(networks.get((this.#value & prefixMask(length)) | 0))
     }
-    if (this.#places.groups.size === 0) return
-    const groups = isSource ? sim.passage.srcGroups(sim) : sim.passage.dstGroups(sim)
-    for (const group of groups ?? []) this.#push(this.#places.groups.get(group))
   }
 
   #push(list: readonly VirtualRule[] | undefined): void {
@@ -124,7 +156,13 @@ export class RuleIndex {
 }
 
 function place(rules: readonly VirtualRule[], field: IndexField): Places {
-  const places: Places = { networks: new Map(), groups: new Map(), ports: new Map(), rest: [] }
+  const places: Places = {
+    networks: new Map(),
+    networks6: new Map(),
+    groups: new Map(),
+    ports: new Map(),
+    rest: [],
+  }
   for (const rule of rules) if (!placeOne(rule, field, places)) places.rest.push(rule)
   return places
 }
@@ -144,7 +182,7 @@ function placeOne(rule: VirtualRule, field: IndexField, places: Places): boolean
 function placeUnder(
   rule: VirtualRule,
   field: IndexField,
-  { a, b }: Check,
+  { a, b, words }: Check,
   places: Places,
 ): boolean {
   if (field === 'dstPorts') {
@@ -152,10 +190,27 @@ function placeUnder(
     for (let port = a; port <= b; port++) push(places.ports, port, rule)
     return true
   }
+  if (words !== undefined) {
+    placeUnder6(rule, cut6(words, b), b, places)
+    return true
+  }
   const networks = places.networks.get(b) ?? new Map<number, VirtualRule[]>()
   places.networks.set(b, networks)
   push(networks, networkOf({ address: a, prefixLength: b }) | 0, rule)
   return true
+}
+
+function placeUnder6(
+  rule: VirtualRule,
+  network: Words6,
+  length: number,
+  { networks6 }: Places,
+): void {
+  const networks = networks6.get(length) ?? new AddressTable<VirtualRule[]>()
+  networks6.set(length, networks)
+  const list = networks.get(network)
+  if (list === undefined) networks.set(network, [rule])
+  else list.push(rule)
 }
 
 function push<K>(map: Map<K, VirtualRule[]>, key: K, rule: VirtualRule): void {
@@ -165,7 +220,7 @@ function push<K>(map: Map<K, VirtualRule[]>, key: K, rule: VirtualRule): void {
 }
 
 /** About how many rules a packet meets at worst. */
-function costOf({ networks, groups, ports, rest }: Places): number {
+function costOf({ networks, networks6, groups, ports, rest }: Places): number {
   const longest = (lists: Iterable<readonly VirtualRule[]>) => {
     let most = 0
     for (const { length } of lists) most = Math.max(most, length)
@@ -173,5 +228,6 @@ function costOf({ networks, groups, ports, rest }: Places): number {
   }
   let cost = rest.length + longest(groups.values()) + longest(ports.values())
   for (const one of networks.values()) cost += longest(one.values())
+  for (const one of networks6.values()) cost += longest(one.values())
   return cost
 }

@@ -9,13 +9,15 @@
  * field that is rewritten is seen too, since whether the rewrite changes anything depends on it.
  */
 import type { Action } from '../packet/action.ts'
+import type { Words6 } from '../packet/address6.ts'
 import { createKey, type FieldName, type FlowKey, fields, keyWords } from '../packet/flow-key.ts'
 import type { Effect } from './effect.ts'
+import { hashConnection } from './hash.ts'
 import { Passage } from './passage.ts'
 import type { VirtualPort } from './port.ts'
 import { pushDifferences } from './rewrite.ts'
 import type { VirtualRouterPort } from './router.ts'
-import type { Tag } from './tag.ts'
+import type { AnyAddress, Tag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
 
 export const limits = {
@@ -33,7 +35,7 @@ export interface Lively {
 /** The fact a parked packet waits for: the MAC address of a next hop. */
 export interface Missing {
   readonly port: VirtualRouterPort
-  readonly address: number
+  readonly address: AnyAddress
   readonly tag: Tag
 }
 
@@ -46,6 +48,11 @@ export type OutcomeKind = 'forward' | 'drop' | 'park' | 'consumed'
 /** Word `at` of a key or mask. */
 export function word(key: FlowKey, at: number): number {
   return key[at] ?? 0
+}
+
+function seePrefix(mask: FlowKey, from: number, bits: number): void {
+  for (let at = from, left = bits; left > 0; at++, left -= 32)
+    mask[at] = word(mask, at) | (left >= 32 ? 0xffff_ffff : 0xffff_ffff << (32 - left))
 }
 
 export class Simulation {
@@ -183,24 +190,17 @@ export class Simulation {
     if (bits > 0) this.mask[14] = word(this.mask, 14) | (0xffff_ffff << (32 - bits))
   }
 
+  seeIpv6Src(bits: number): void {
+    seePrefix(this.mask, 10, bits)
+  }
+
+  seeIpv6Dst(bits: number): void {
+    seePrefix(this.mask, 14, bits)
+  }
+
   /** The same for all packets of a connection, either fragment of a datagram included. */
   hash(): number {
-    this.seeIpSrc(32)
-    this.seeIpDst(32)
-    this.see('ipProto')
-    this.see('ipFrag')
-    const { work } = this
-    const protocol = word(work, 9) & 0xff
-    let ports = 0
-    if (word(work, 9) >>> 24 === 0 && (protocol === 6 || protocol === 17 || protocol === 132)) {
-      this.see('tpSrc')
-      this.see('tpDst')
-      ports = word(work, 18)
-    }
-    let mixed = Math.imul(word(work, 10) ^ Math.imul(word(work, 14), 0x85eb_ca6b), 0x9e37_79b1)
-    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ ports, 0xc2b2_ae35)
-    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ protocol, 0x27d4_eb2f)
-    return (mixed ^ (mixed >>> 16)) >>> 0
+    return hashConnection(this)
   }
 
   /** Writes both MAC addresses; `action` is the `setEth` that says so. */
@@ -232,6 +232,18 @@ export class Simulation {
   /** Has the packet pass a meter before anything of it is sent. */
   passMeter(action: Action): void {
     this.#meter = action
+  }
+
+  rewriteIpv6Src(address: Words6): void {
+    this.seeIpv6Src(128)
+    this.work.set(address, 10)
+    this.#rewritten = true
+  }
+
+  rewriteIpv6Dst(address: Words6): void {
+    this.seeIpv6Dst(128)
+    this.work.set(address, 14)
+    this.#rewritten = true
   }
 
   rewriteIpSrc(address: number): void {
@@ -350,7 +362,7 @@ export class Simulation {
 
   /** Inside ICMP messages the bytes are changed before any action, so once for all copies. */
   #agreesOnQuote(): boolean {
-    const quote = JSON.stringify(this.passage.changedQuote ?? null)
+    const quote = JSON.stringify(this.passage.quotes.changed ?? null)
     this.#sentQuote ??= quote
     return this.#sentQuote === quote
   }

@@ -3,6 +3,7 @@
  * when a fact changes, the flows that carry its tag are removed.
  */
 import { formatIp, formatMac } from '../packet/address.ts'
+import { formatWords6, type Words6 } from '../packet/address6.ts'
 
 export type Tag = string
 
@@ -30,9 +31,17 @@ export function macTag(bridge: string, mac: number): Tag {
   return `mac:${bridge}:${formatMac(mac)}`
 }
 
-/** Which MAC address an IPv4 address has on the bridge. */
-export function addressTag(bridge: string, address: number): Tag {
-  return `address:${bridge}:${formatIp(address)}`
+/** An address of either family. */
+export type AnyAddress = number | Words6
+
+/** Which MAC address an IP address has on the bridge. */
+export function addressTag(bridge: string, address: AnyAddress): Tag {
+  return `address:${bridge}:${formatAny(address)}`
+}
+
+/** Whether an IPv6 address with these last 24 bits is known on the bridge. */
+export function solicitedTag(bridge: string, low: number): Tag {
+  return `solicited:${bridge}:${low.toString(16)}`
 }
 
 export function routerTag(id: string): Tag {
@@ -45,8 +54,8 @@ export function routeTag(router: string, prefix: string): Tag {
 }
 
 /** Which MAC address a next hop has on the link of a router's port. */
-export function neighborTag(port: string, address: number): Tag {
-  return `neighbor:${port}:${formatIp(address)}`
+export function neighborTag(port: string, address: AnyAddress): Tag {
+  return `neighbor:${port}:${formatAny(address)}`
 }
 
 /** What DHCP gives to a MAC address on a bridge. */
@@ -60,16 +69,25 @@ export function chainTag(id: string): Tag {
 }
 
 /** Which address groups an address is in. */
-export function memberTag(address: number): Tag {
-  return `member:${formatIp(address)}`
+export function memberTag(address: AnyAddress): Tag {
+  return `member:${formatAny(address)}`
 }
 
 /** Whether flow state has an entry under a key. */
-export function stateTag(zone: number, src: number, dst: number, ports: number): Tag {
+export function stateTag(
+  zone: number,
+  src: number | string,
+  dst: number | string,
+  ports: number,
+): Tag {
   return `state:${zone}:${src}:${dst}:${ports}`
 }
 
 /** Whether a zone has ports left to give; zone 0 stands for room in all of flow state. */
 export function fullTag(zone: number): Tag {
   return `full:${zone}`
+}
+
+function formatAny(address: AnyAddress): string {
+  return typeof address === 'number' ? formatIp(address) : formatWords6(address)
 }

@@ -117,11 +117,18 @@ function describeEffect(effect: Effect): string {
     case 'learnAddress':
       return `would learn: the address of the source on bridge ${effect.port.bridge.name}`
     case 'learnNeighbor':
+    case 'learnNeighbor6':
       return `would learn: the neighbour on port ${effect.port.id}`
     case 'echo':
       return `would send: echo reply from port ${effect.port.id}`
     case 'icmpError':
       return `would send: ICMP type ${effect.type} code ${effect.code} from port ${effect.port.id}`
+    case 'icmp6Error':
+      return `would send: ICMPv6 type ${effect.type} code ${effect.code} from port ${effect.port.id}`
+    case 'advertise':
+      return `would send: a neighbour advertisement back through port ${effect.port.id}`
+    case 'advertiseRouter':
+      return `would send: a router advertisement from port ${effect.port.id}`
     case 'refusal':
       return `would send: a refusal back through port ${effect.port.id}`
     case 'dhcp':

@@ -5,7 +5,8 @@
  * It follows the store by ordered batches. Within a batch what goes is taken out first and what
  * comes is put in afterwards, so that an address can move from one port to another in one batch.
  */
-import { parseIp, parseMac } from '../packet/address.ts'
+import { parseIp, parseIpv6, parseMac } from '../packet/address.ts'
+import { type Words6, wordsOf6 } from '../packet/address6.ts'
 import type { Binding, BridgePort, Port, Route } from '../topology/model.ts'
 import type { Change, ChangeBatch } from '../topology/store.ts'
 import type { MacEntry, VirtualBridge } from './bridge.ts'
@@ -13,18 +14,18 @@ import {
   compileBridge,
   compileBridgePort,
   compileFilters,
-  compileRoute,
   compileRouter,
   compileRouterPort,
 } from './compile.ts'
 import * as facts from './facts.ts'
+import { addAddress6, removeAddress6 } from './facts6.ts'
 import type { Filtered } from './filter.ts'
 import { FlowState } from './flow-state.ts'
 import type { Zone } from './passage.ts'
 import { Policies } from './policy.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
-import type { RouteEntry } from './route-table.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
+import { addLocalRoutes, ConfiguredRoutes, removeRoutes } from './routes.ts'
 import { Services } from './services.ts'
 import { type Tag, vportTag } from './tag.ts'
 
@@ -52,10 +53,7 @@ export class VirtualTopology {
   readonly #zones = new Map<string, Zone>()
   #zoneCount = 0
   readonly #bound = new Set<string>()
-  readonly #routes = new Map<
-    string,
-    { readonly router: VirtualRouter; readonly entry: RouteEntry }
-  >()
+  readonly #routes = new ConfiguredRoutes()
   readonly #byVport = new Map<number, VirtualPort>()
   readonly #vports = new Map<string, number>()
   #tags: Tag[] = []
@@ -72,7 +70,8 @@ export class VirtualTopology {
   countLearned(): number {
     let count = 0
     for (const bridge of this.bridges.values()) count += bridge.learnedMacs
-    for (const port of this.ports.values()) if (port.kind === 'router') count += port.learned.size
+    for (const port of this.ports.values())
+      if (port.kind === 'router') count += port.learned.size + (port.six?.learned.size ?? 0)
     return count
   }
 
@@ -82,7 +81,7 @@ export class VirtualTopology {
     this.policies.apply(changes, this.#tags)
     this.#changeHosts(changes)
     for (const change of changes) {
-      if (change.kind === 'route') this.#removeRoute(change.id)
+      if (change.kind === 'route') this.#routes.remove(change.id, this.#tags)
       if (change.kind === 'binding') this.#changeBinding(change, bindings)
     }
     const renewed = changes
@@ -204,12 +203,8 @@ export class VirtualTopology {
 
   #leaveRouter(port: VirtualRouterPort): void {
     port.learned.clear()
-    const { routes: table } = port.router
-    const standing = port.routesUp ? [...port.routes, ...port.localRoutes] : port.localRoutes
-    for (const route of standing) {
-      const tag = table.remove(route)
-      if (tag !== undefined) this.#tags.push(tag)
-    }
+    port.six?.learned.clear()
+    removeRoutes(port, this.#tags)
   }
 
   #addPort(value: Port): void {
@@ -241,17 +236,9 @@ export class VirtualTopology {
     const router = this.routers.get(value.router)
     if (router === undefined) return undefined
     const port = compileRouterPort(value, router, this.#zone('port', value.id))
-    for (const route of port.localRoutes) this.#tags.push(router.routes.add(route))
-    for (const { router: owner, entry } of this.#routes.values())
-      if (owner === router && entry.port?.id === port.id) this.#moveRoute(owner, entry, port)
+    addLocalRoutes(port, this.#tags)
+    this.#routes.move(router, port)
     return port
-  }
-
-  /** A route goes on with its port when the port is made anew. */
-  #moveRoute(router: VirtualRouter, entry: RouteEntry, port: VirtualRouterPort): void {
-    const moved = { ...entry, port }
-    this.#routes.set(entry.id, { router, entry: moved })
-    port.routes.add(moved)
   }
 
   #linkPort(id: string): void {
@@ -264,7 +251,7 @@ export class VirtualTopology {
   }
 
   #addStations(port: VirtualBridgePort, config: BridgePort): void {
-    for (const { mac, addresses } of config.stations ?? []) {
+    for (const { mac, addresses, addresses6 } of config.stations ?? []) {
       const number = parseMac(mac)
       if (number === undefined) continue
       facts.addStation(port, number, this.#tags)
@@ -272,17 +259,20 @@ export class VirtualTopology {
         const address = parseIp(text)
         if (address !== undefined) facts.addAddress(port.bridge, address, number, false, this.#tags)
       }
+      for (const address of wordsOf(addresses6))
+        addAddress6(port.bridge, address, { mac: number, isRouter: false }, this.#tags)
     }
   }
 
   #removeStations(port: VirtualBridgePort, config: BridgePort): void {
-    for (const { mac, addresses } of config.stations ?? []) {
+    for (const { mac, addresses, addresses6 } of config.stations ?? []) {
       const number = parseMac(mac)
       if (number !== undefined) facts.removeStation(port, number, this.#tags)
       for (const text of addresses) {
         const address = parseIp(text)
         if (address !== undefined) facts.removeAddress(port.bridge, address, this.#tags)
       }
+      for (const address of wordsOf(addresses6)) removeAddress6(port.bridge, address, this.#tags)
     }
   }
 
@@ -337,20 +327,7 @@ export class VirtualTopology {
     const router = this.routers.get(value.router)
     if (router === undefined) return
     const port = value.port === undefined ? undefined : this.ports.get(value.port)
-    const entry = compileRoute(value, port?.kind === 'router' ? port : undefined)
-    this.#routes.set(value.id, { router, entry })
-    entry.port?.routes.add(entry)
-    if (value.action === 'port' && entry.port?.routesUp !== true) return
-    this.#tags.push(router.routes.add(entry))
-  }
-
-  #removeRoute(id: string): void {
-    const known = this.#routes.get(id)
-    if (known === undefined) return
-    this.#routes.delete(id)
-    known.entry.port?.routes.delete(known.entry)
-    const tag = known.router.routes.remove(known.entry)
-    if (tag !== undefined) this.#tags.push(tag)
+    this.#routes.add(value, router, port?.kind === 'router' ? port : undefined, this.#tags)
   }
 }
 
@@ -363,6 +340,13 @@ function insertById(ports: VirtualBridgePort[], port: VirtualBridgePort): void {
     else high = middle
   }
   ports.splice(low, 0, port)
+}
+
+function wordsOf(addresses: readonly string[] = []): readonly Words6[] {
+  return addresses.flatMap((text) => {
+    const address = parseIpv6(text)
+    return address === undefined ? [] : [wordsOf6(address)]
+  })
 }
 
 /** Whether two configurations of a port differ only in what can be changed in place. */

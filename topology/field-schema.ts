@@ -20,7 +20,7 @@ export const macSchema = z.string().refine(isStationMac, {
 export const ipSchema = z.string().refine((text) => parseIp(text) !== undefined, {
   message: 'must be an IPv4 address such as 10.1.0.5',
 })
-/** IPv6 is carried by bridges; routers learn it later. Text as Docker gave it. */
+/** Text as Docker gave it. */
 export const ip6Schema = z.string().refine((text) => parseIpv6(text) !== undefined, {
   message: 'must be an IPv6 address such as fd00::5',
 })
@@ -31,6 +31,17 @@ export const cidrSchema = z.string().refine((text) => parseCidr(text) !== undefi
 export const cidr6Schema = z.string().refine((text) => parseCidr6(text) !== undefined, {
   message: 'must be an IPv6 network such as fd00::/64',
 })
+/** An address, or a network, of either family. */
+export const eitherIpSchema = z
+  .string()
+  .refine((text) => parseIp(text) !== undefined || parseIpv6(text) !== undefined, {
+    message: 'must be an IPv4 or IPv6 address such as 10.1.0.5 or fd00::5',
+  })
+export const eitherCidrSchema = z
+  .string()
+  .refine((text) => parseCidr(text) !== undefined || parseCidr6(text) !== undefined, {
+    message: 'must be an IPv4 or IPv6 network such as 10.1.0.0/24 or fd00::/64',
+  })
 /** The size of an IP packet; RFC 791 asks 68 of every link. */
 export const mtuSchema = z.int().min(68).max(65_535)
 /** A Linux interface name, IFNAMSIZ less the end of string. */

@@ -14,6 +14,7 @@
  * A chain's rules are objects of their own, in the order of their positions.
  */
 import { z } from 'zod'
+import { advertisementSchema } from './advertisement-schema.ts'
 import { dhcpHostSchema, dhcpSubnetSchema } from './dhcp-schema.ts'
 import {
   addressSchema,
@@ -26,6 +27,8 @@ import {
 import {
   cidr6Schema,
   cidrSchema,
+  eitherCidrSchema,
+  eitherIpSchema,
   idSchema,
   interfaceSchema,
   ip6Schema,
@@ -118,12 +121,22 @@ export const routerPortSchema = z.strictObject({
   mac: macSchema,
   /** The router's own on this link. Each gives a LOCAL /32 route and a connected route. */
   addresses: z.array(cidrSchema).max(64),
+  /**
+   * Likewise. With such, be it an empty list, the port speaks IPv6 and has besides a link-local
+   * address made of its MAC address.
+   */
   addresses6: z.array(cidr6Schema).max(64).optional(),
-  /** Static neighbours on this link: never asked for by ARP. */
+  /** Static neighbours on this link: never asked for by ARP or neighbour discovery. */
   neighbors: z
     .array(z.strictObject({ address: ipSchema, mac: macSchema }))
     .max(64)
     .optional(),
+  neighbors6: z
+    .array(z.strictObject({ address: ip6Schema, mac: macSchema }))
+    .max(64)
+    .optional(),
+  /** None by default. */
+  advertisement: advertisementSchema.optional(),
 })
 
 export const portSchema = z.discriminatedUnion('kind', [bridgePortSchema, routerPortSchema])
@@ -135,13 +148,14 @@ export const portSchema = z.discriminatedUnion('kind', [bridgePortSchema, router
 export const routeSchema = z.strictObject({
   id: idSchema,
   router: idSchema,
-  src: cidrSchema,
-  dst: cidrSchema,
+  /** Networks and gateway are of one family. */
+  src: eitherCidrSchema,
+  dst: eitherCidrSchema,
   action: z.enum(['port', 'blackhole', 'reject', 'local']),
   /** With action `port`: the port the packet leaves by. */
   port: idSchema.optional(),
   /** With action `port`: the next hop; without it the destination itself is on the link. */
-  gateway: ipSchema.optional(),
+  gateway: eitherIpSchema.optional(),
   weight: z.int().min(0).max(0xffff_ffff),
 })
 

@@ -1,14 +1,14 @@
 /** Rules about one object of the outcome and those it names. */
-import { contains, formatCidr, networkOf, parseCidr, parseIp } from '../packet/address.ts'
 import { checkDhcpHost, checkDhcpSubnet } from './dhcp-rule.ts'
 import { TopologyError } from './error.ts'
 import { checkTunnelZone, checkZoneMember } from './host-rule.ts'
 import { referenceMark } from './mark.ts'
-import type { Binding, Network, Route, RouterPort, TraceRequest, Uplink } from './model.ts'
+import type { Binding, Network, TraceRequest, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
 import { checkCondition, checkRule } from './policy-rule.ts'
 import { checkAddress, checkPool } from './pool-rule.ts'
 import { checkPort } from './port-rule.ts'
+import { checkRoute, routerPortOf } from './route-rule.ts'
 import type { Change } from './store.ts'
 
 /** @throws TopologyError for the first rule that `entry` breaks. */
@@ -90,44 +90,6 @@ function checkTraceRequest({ id, condition = {} }: TraceRequest): void {
   throw invalid(`traceRequest ${id}: condition.${field}: ${problem}`)
 }
 
-function checkRoute(route: Route, outcome: Indexed): void {
-  for (const field of ['src', 'dst'] as const) {
-    const cidr = parseCidr(route[field])
-    if (cidr === undefined || cidr.address === networkOf(cidr)) continue
-    const network = formatCidr({ address: networkOf(cidr), prefixLength: cidr.prefixLength })
-    throw invalid(`route ${route.id}: ${field}: ${route[field]} has host bits; use ${network}`)
-  }
-  if (route.action === 'port') checkNextHop(route, outcome)
-  else if (route.port !== undefined || route.gateway !== undefined) {
-    const message = `route ${route.id}: ${route.action} takes no port or gateway; leave them out`
-    throw invalid(message)
-  }
-}
-
-function checkNextHop({ id, router, port: portId, gateway }: Route, outcome: Indexed): void {
-  if (portId === undefined) {
-    throw invalid(`route ${id}: action port needs a port; name one of router ${router}`)
-  }
-  const port = routerPortOf(portId, router, outcome)
-  if (port === undefined) {
-    throw invalid(`route ${id}: port ${portId} is not of router ${router}; name one that is`)
-  }
-  if (gateway === undefined || isOnLink(port, gateway)) return
-  const networks = port.addresses.join(', ') || 'none'
-  throw invalid(
-    `route ${id}: gateway ${gateway} is not on port ${portId} (${networks}); name a neighbour`,
-  )
-}
-
-/** A gateway is another station of one of the port's networks, or a static neighbour. */
-function isOnLink(port: RouterPort, gateway: string): boolean {
-  const address = parseIp(gateway)
-  if (port.neighbors?.some((neighbor) => neighbor.address === gateway)) return true
-  const cidrs = port.addresses.flatMap((text) => parseCidr(text) ?? [])
-  if (address === undefined || cidrs.some((cidr) => cidr.address === address)) return false
-  return cidrs.some((cidr) => contains(cidr, address))
-}
-
 function checkBinding({ id }: Binding, outcome: Indexed): void {
   const peer = outcome.get('port', id)?.peer
   if (peer === undefined) return
@@ -144,11 +106,6 @@ function checkNetwork({ id, router, routerPort }: Network, outcome: Indexed): vo
 function checkUplink({ id, router }: Uplink, outcome: Indexed): void {
   if (routerPortOf(id, router, outcome) !== undefined) return
   throw invalid(`uplink ${id}: port ${id} is not of router ${router}; name the router that has it`)
-}
-
-function routerPortOf(id: string, router: string, outcome: Indexed): RouterPort | undefined {
-  const port = outcome.get('port', id)
-  return port?.kind === 'router' && port.router === router ? port : undefined
 }
 
 function invalid(message: string): TopologyError {

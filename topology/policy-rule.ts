@@ -1,5 +1,6 @@
 /** Rules about the rules of chains: what makes no sense is refused when it is written. */
-import { parseIp } from '../packet/address.ts'
+import { parseIp, parseIpv6 } from '../packet/address.ts'
+import { formatCidr6, networkOf6, parseCidr6 } from '../packet/address6.ts'
 import { TopologyError } from './error.ts'
 import type { Condition, Rule, RuleAction } from './model.ts'
 
@@ -33,12 +34,20 @@ function checkFragments(id: string, { fragments }: Condition, action: RuleAction
 }
 
 function checkTargets(id: string, action: RuleAction): void {
+  if (action.kind === 'prefixSnat' || action.kind === 'prefixDnat') checkPrefixes(id, action)
   if (action.kind === 'masquerade') checkRange(id, 'action.ports', action.ports)
   if (action.kind !== 'snat' && action.kind !== 'dnat') return
+  const families = new Set(action.targets.map(({ first }) => parseIp(first) === undefined))
+  if (families.size > 1)
+    throw invalid(id, 'action.targets: they are of two families; write a rule for each')
   for (const [at, { first, last, ports }] of action.targets.entries()) {
     const field = `action.targets.${at}`
-    if ((parseIp(first) ?? 0) > (parseIp(last) ?? 0))
-      throw invalid(id, `${field}: last is before first; write ${last} first`)
+    const [low, high] = [numberOf(first), numberOf(last)]
+    if ((parseIp(first) === undefined) !== (parseIp(last) === undefined))
+      throw invalid(id, `${field}: ${first} and ${last} are of two families; give both of one`)
+    if (low > high) throw invalid(id, `${field}: last is before first; write ${last} first`)
+    if (parseIp(first) === undefined && high - low >= rangeMax6)
+      throw invalid(id, `${field}: more than ${rangeMax6} addresses; give a shorter range`)
     if (ports !== undefined) checkRange(id, `${field}.ports`, ports)
     else if (action.kind === 'snat')
       throw invalid(
@@ -47,6 +56,32 @@ function checkTargets(id: string, action: RuleAction): void {
           'for one address instead of another use staticSnat',
       )
   }
+}
+
+/** Addresses of an IPv6 target; more would only be searched longer. */
+const rangeMax6 = 65_536n
+
+function numberOf(address: string): bigint {
+  return BigInt(parseIp(address) ?? parseIpv6(address) ?? 0)
+}
+
+type PrefixAction = Extract<RuleAction, { kind: 'prefixSnat' | 'prefixDnat' }>
+
+/** A longer prefix would leave no word to balance the checksum in. */
+function checkPrefixes(id: string, action: PrefixAction): void {
+  const [from, to] = [parseCidr6(action.from), parseCidr6(action.to)]
+  if (from?.prefixLength !== to?.prefixLength)
+    throw invalid(id, `action: ${action.from} and ${action.to} differ in length; give equal ones`)
+  if ((from?.prefixLength ?? 0) > 64)
+    throw invalid(id, `action.from: ${action.from} is longer than 64 bits; give 64 at most`)
+  for (const [field, cidr] of [
+    ['from', from],
+    ['to', to],
+  ] as const)
+    if (cidr !== undefined && cidr.address !== networkOf6(cidr)) {
+      const network = formatCidr6({ ...cidr, address: networkOf6(cidr) })
+      throw invalid(id, `action.${field}: ${action[field]} has host bits; use ${network}`)
+    }
 }
 
 function checkRange(id: string, field: string, ports: { first: number; last: number }): void {

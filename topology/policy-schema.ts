@@ -1,7 +1,13 @@
 /** Chains, their rules, and the groups that rules name. */
 import { z } from 'zod'
 import { parseMac } from '../packet/address.ts'
-import { cidrSchema, idSchema, ipSchema, nameSchema } from './field-schema.ts'
+import {
+  cidr6Schema,
+  eitherCidrSchema,
+  eitherIpSchema,
+  idSchema,
+  nameSchema,
+} from './field-schema.ts'
 
 /** A list of rules; its end lets pass. */
 export const chainSchema = z.strictObject({ id: idSchema, name: nameSchema.optional() })
@@ -10,7 +16,7 @@ export const chainSchema = z.strictObject({ id: idSchema, name: nameSchema.optio
 export const addressGroupSchema = z.strictObject({
   id: idSchema,
   name: nameSchema.optional(),
-  addresses: z.array(ipSchema).max(65_536),
+  addresses: z.array(eitherIpSchema).max(65_536),
 })
 
 /** A set of ports that rules name; each port says which groups it is in. */
@@ -63,8 +69,8 @@ export const conditionSchema = z.strictObject({
   vlan: match(z.union([z.int().min(0).max(4095), z.literal('none')])),
   tos: match(z.int().min(0).max(255)),
   protocol: match(z.int().min(0).max(255)),
-  src: match(cidrSchema),
-  dst: match(cidrSchema),
+  src: match(eitherCidrSchema),
+  dst: match(eitherCidrSchema),
   srcGroup: match(idSchema),
   dstGroup: match(idSchema),
   /** Of ICMP: type, and code. */
@@ -77,13 +83,13 @@ export const conditionSchema = z.strictObject({
   /** Whether this device has given the packet another destination. */
   dstRewritten: z.boolean().optional(),
   /** Addresses of the packet that an ICMP error is about. */
-  icmpDataSrc: match(cidrSchema),
-  icmpDataDst: match(cidrSchema),
+  icmpDataSrc: match(eitherCidrSchema),
+  icmpDataDst: match(eitherCidrSchema),
 })
 
 const natTargetSchema = z.strictObject({
-  first: ipSchema,
-  last: ipSchema,
+  first: eitherIpSchema,
+  last: eitherIpSchema,
   /** A destination keeps its port without; a source needs them. */
   ports: tpPortsSchema.optional(),
 })
@@ -101,7 +107,17 @@ export const ruleActionSchema = z.discriminatedUnion('kind', [
   /** One address for another, without any state. */
   z.strictObject({
     kind: z.enum(['staticSnat', 'staticDnat']),
-    address: ipSchema,
+    address: eitherIpSchema,
+    verdict: natVerdictSchema,
+  }),
+  /**
+   * One IPv6 prefix for another of its length, without any state and so that no checksum changes
+   * (RFC 6296). What is not in `from` does not meet the rule.
+   */
+  z.strictObject({
+    kind: z.enum(['prefixSnat', 'prefixDnat']),
+    from: cidr6Schema,
+    to: cidr6Schema,
     verdict: natVerdictSchema,
   }),
   /** An address and port for each connection. */

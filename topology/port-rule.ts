@@ -18,6 +18,7 @@ import {
 } from './mark.ts'
 import type { BridgePort, Port, RouterPort } from './model.ts'
 import type { Indexed } from './objects.ts'
+import { checkAddresses6, checkNoOverlap6 } from './port6-rule.ts'
 
 /** @throws TopologyError for the first rule that the port breaks. */
 export function checkPort(port: Port, outcome: Indexed): void {
@@ -29,7 +30,9 @@ export function checkPort(port: Port, outcome: Indexed): void {
       break
     case 'router':
       checkAddresses(port)
+      checkAddresses6(port)
       checkNoOverlap(port, outcome)
+      checkNoOverlap6(port, outcome)
       checkRouterIsNoStation(port, outcome)
       break
   }

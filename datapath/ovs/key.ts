@@ -272,6 +272,7 @@ function readAttribute(
     case keyAttr.mark:
     case keyAttr.hash:
     case keyAttr.nd:
+    case keyAttr.extensions:
       return true
     case keyAttr.recirculation:
     case keyAttr.ctState:

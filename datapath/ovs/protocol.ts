@@ -75,6 +75,8 @@ export const keyAttr = {
   ctZone: 23,
   ctMark: 24,
   ctLabels: 25,
+  /** Which extension headers there are; from Linux 5.18 on. */
+  extensions: 32,
 } as const
 
 /** OVS_TUNNEL_KEY_ATTR_… */
