@@ -138,7 +138,7 @@ test('rules: the words of the original, positions, inversion, translation', asyn
     > chain chain0 add rule ethertype 2048 src !10.0.0.0/16 type drop
     chain0:rule0
     > chain chain0 add rule dst 198.51.100.4 in-ports router0:port0 pos 1 type dnat action accept target 10.100.1.150
-    error 1: rule: condition.dst.is: must be an IPv4 network such as 10.1.0.0/24
+    error 1: rule: condition.dst.is: must be an IPv4 or IPv6 network such as 10.1.0.0/24 or fd00::/64
     > chain chain0 add rule dst 198.51.100.4/32 in-ports router0:port0 pos 1 type dnat action accept target 10.100.1.150
     chain0:rule1
     > chain chain0 add rule proto tcp dst-port 80-90 type jump jump-to chain1 pos 9
