@@ -8,7 +8,7 @@ import { bindPort } from '../topology/tunnel.ts'
 import type { Settings } from './settings.ts'
 
 /** Interfaces that the agent or Docker made: they come and go, and no tunnel runs over them. */
-const notOurs = /^(lo|m[npu][0-9a-f]{11}|veth.*|docker0|br-[0-9a-f]{12}|midonet.*)$/
+const madeByUs = /^(lo|m[npu][0-9a-f]{11}|veth.*|docker0|br-[0-9a-f]{12}|midonet.*)$/
 
 /** Opens the store of the settings for host `host`. @throws StoreError */
 export function openHostStore(settings: Settings, host: string | undefined): Promise<Store> {
@@ -28,7 +28,7 @@ export function interfacesOf(links: Pick<Links, 'list'>): NonNullable<Host['inte
   const addresses = networkInterfaces()
   return links
     .list()
-    .filter(({ name }) => !notOurs.test(name))
+    .filter(({ name }) => !madeByUs.test(name))
     .slice(0, 256)
     .map(({ name, mtu, up, mac }) => ({
       name,

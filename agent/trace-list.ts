@@ -6,7 +6,8 @@ import type { ToldStories } from './worker.ts'
 /** A line for each trace request of the topology, with how many packets it has told here. */
 export function listTraces(reader: Reader, { requests }: ToldStories): string {
   const traces = reader.list('traceRequest')
-  if (traces.length === 0) return 'no trace requests; make one: POST /v1/traceRequest'
+  if (traces.length === 0)
+    return "no trace requests; make one: midonet cli -e 'tracerequest create bridge BRIDGE'"
   return traces
     .map(({ id, name, device, limit, enabled }) => {
       const left = requests.find((one) => one.id === id)?.left

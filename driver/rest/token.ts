@@ -17,11 +17,11 @@ const limits = { tokens: 1024, lengthMin: 24, lengthMax: 512 } as const
 
 /**
  * Reads a file of lines `read TOKEN` or `write TOKEN`; empty lines and those with # are left out.
- * @throws DriverError code `INVALID_OPTION` when others can read it, or a line is none of these;
+ * @throws DriverError code `INVALID_OPTION` when it is not there, others can read it, or a line is none of these;
  * never with a token in the message
  */
 export function readTokens(path: string): readonly Token[] {
-  const mode = statSync(path).mode & 0o077
+  const mode = modeOf(path) & 0o077
   if (mode !== 0) throw invalid(path, 'others than its owner can read it; chmod 600 it')
   const tokens = readFileSync(path, 'utf8')
     .split('\n')
@@ -29,6 +29,15 @@ export function readTokens(path: string): readonly Token[] {
   if (tokens.length === 0) throw invalid(path, 'it has no token; write a line `write TOKEN`')
   if (tokens.length > limits.tokens) throw invalid(path, `more than ${limits.tokens} tokens`)
   return tokens
+}
+
+function modeOf(path: string): number {
+  try {
+    return statSync(path).mode
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw invalid(path, `${reason}; write it, with a line \`write TOKEN\`, and chmod 600 it`)
+  }
 }
 
 function readLine(path: string, line: string, number: number): Token[] {

@@ -16,7 +16,7 @@ import { readKind } from './operation.ts'
 
 export const limits = {
   watchersMax: 64,
-  /** Bytes that may wait for a reader. */
+  /** Bytes of changes that may wait for a reader. */
   waitingSizeMax: 8 * 1024 * 1024,
   /** A comment is sent so often, so that dead connections are found. */
   beatMs: 15_000,
@@ -64,28 +64,37 @@ function stream(
   wanted: ReadonlySet<Kind> | undefined,
   list: boolean,
 ): Promise<void> {
+  // What stands is sent whole, however much it is; a reader may be behind by that and a bit.
+  let waitingSizeMax = Number.POSITIVE_INFINITY
   const send = (text: string) => {
-    if (response.writableLength > limits.waitingSizeMax) response.destroy()
+    if (response.writableLength > waitingSizeMax) response.destroy()
     else response.write(text)
   }
   const tell = (revision: number, kind: Kind, id: string, value: unknown) => {
     if (wanted?.has(kind) === false) return
     send(`id: ${revision}\nevent: change\ndata: ${JSON.stringify({ kind, id, value })}\n\n`)
   }
+  // One piece instead of one for each object.
+  response.cork()
   if (list) {
     for (const kind of wanted ?? kinds)
       for (const value of store.list(kind)) tell(store.revision, kind, value.id, value)
     send(`id: ${store.revision}\nevent: listed\ndata: {}\n\n`)
   } else send(`id: ${store.revision}\nevent: ready\ndata: {}\n\n`)
+  response.uncork()
+  waitingSizeMax = limits.waitingSizeMax + response.writableLength
   const stop = store.watch(({ revision, changes }) => {
     for (const { kind, id, value } of changes) tell(revision, kind, id, value)
   })
   const beat = setInterval(() => send(':\n\n'), limits.beatMs)
   return new Promise((resolve) => {
-    response.once('close', () => {
+    const end = () => {
       stop()
       clearInterval(beat)
       resolve()
-    })
+    }
+    // Its reader may have gone before the store was open.
+    if (response.closed) end()
+    else response.once('close', end)
   })
 }

@@ -41,7 +41,7 @@ export function rest(
   })
 }
 
-/** Events of a stream until `until` says so of the text so far. */
+/** Events of a stream until `until` says so of the end of the text so far. */
 export function events(
   socketPath: string,
   path: string,
@@ -53,13 +53,16 @@ export function events(
   })
   const text = new Promise<string>((resolve, reject) => {
     const outgoing = request({ socketPath, path, agent: false }, (incoming) => {
-      let seen = ''
-      incoming.on('data', (part: Buffer) => {
-        seen += part.toString()
+      const parts: string[] = []
+      let tail = ''
+      incoming.setEncoding('utf8')
+      incoming.on('data', (part: string) => {
+        parts.push(part)
+        tail = `${tail}${part}`.slice(-1000)
         open()
-        if (!until(seen)) return
+        if (!until(tail)) return
         outgoing.destroy()
-        resolve(seen)
+        resolve(parts.join(''))
       })
     })
     outgoing.on('error', reject)

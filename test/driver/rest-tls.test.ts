@@ -110,6 +110,8 @@ test('tokens that others could read, and lines that are none, are refused withou
     })
     t.notRegex(error?.message ?? '', /www|short/)
   }
+  const missing = t.throws(() => readTokens(join(dir, 'none')), { instanceOf: DriverError })
+  t.regex(missing?.message ?? '', /no such file.*chmod 600/)
   const tokens = readTokens(writeTokenFile(dir, `read ${readToken}\nwrite ${writeToken}\n`))
   t.is(readFileSync(join(dir, 'tokens'), 'utf8').length, 77)
   t.is(rightOf(tokens, `Bearer ${writeToken}`), 'write')

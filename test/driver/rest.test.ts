@@ -1,5 +1,6 @@
 /** The topology over HTTP: collections, preconditions, transactions, streams. */
 import test from 'ava'
+import { limits as watchLimits } from '../../driver/rest/watch.ts'
 import { startAgent } from './agent.ts'
 import { events, rest } from './rest-client.ts'
 
@@ -189,4 +190,35 @@ test('a stream tells what stands, then each change in order', async (t) => {
     revisions,
     revisions.toSorted((a, b) => a - b),
   )
+})
+
+test('a stream that ends makes room, and one more than there is room for is refused', async (t) => {
+  const { apiSocketPath: path } = await startAgent(t)
+  for (let count = 0; count < watchLimits.watchersMax + 5; count++)
+    await events(path, '/v1/watch?kind=router', () => true).text
+  const open = Array.from({ length: watchLimits.watchersMax }, () =>
+    events(path, '/v1/watch?kind=router', (text) => text.includes('change')),
+  )
+  await Promise.all(open.map(({ opened }) => opened))
+  const refused = await rest(path, 'GET', '/v1/watch')
+  t.is(refused.status, 503)
+  t.like(refused.body, { code: 'BUSY' })
+  await rest(path, 'POST', '/v1/router', { body: router })
+  await Promise.all(open.map(({ text }) => text))
+})
+
+test('what stands is told whole, also when it is more than may wait of changes', async (t) => {
+  const { apiSocketPath: path, store } = await startAgent(t)
+  const count = 20_000
+  await store.transact((draft) => {
+    draft.put('bridge', { id: 'b', adminUp: true })
+    for (let at = 0; at < count; at++) {
+      const id = `${'p'.repeat(180)}${at}`
+      draft.put('port', { id, kind: 'bridge', bridge: 'b', adminUp: true })
+    }
+  })
+  const stream = events(path, '/v1/watch?kind=port&list=true', (text) => text.endsWith('{}\n\n'))
+  const text = await stream.text
+  t.true(text.length > watchLimits.waitingSizeMax)
+  t.is(text.match(/^event: change$/gm)?.length, count)
 })
