@@ -2,11 +2,13 @@
 
 import { writeU16, writeU32 } from '../../packet/bytes.ts'
 import { checksum } from '../../packet/checksum.ts'
+import { composeFrame } from '../../packet/compose.ts'
 import { type FlowKey, fragFirst, fragLater } from '../../packet/flow-key.ts'
 import { parseKey } from '../../packet/text.ts'
 
 /** A frame that `extractKey` reads as `key` again, save for words that its kind does not have. */
 export function frameOf(key: FlowKey, payloadSize = 16): Uint8Array {
+  if (key[8] === 0x86dd) return composeFrame(key)
   const frame = new Uint8Array(128 + payloadSize)
   writeU16(frame, 0, word(key, 3))
   writeU32(frame, 2, word(key, 4))
@@ -29,8 +31,6 @@ function writeBody(frame: Uint8Array, start: number, key: FlowKey): number {
       return writeArp(frame, start, key)
     case 0x0800:
       return writeIpv4(frame, start, key)
-    case 0x86dd:
-      return writeIpv6(frame, start, key)
     default:
       return start
   }
@@ -64,20 +64,10 @@ function writeIpv4(frame: Uint8Array, start: number, key: FlowKey): number {
   return start + 40
 }
 
-function writeIpv6(frame: Uint8Array, start: number, key: FlowKey): number {
-  writeU16(frame, start, 0x6000)
-  writeU16(frame, start + 4, 20)
-  frame[start + 6] = word(key, 9) & 0xff
-  frame[start + 7] = (word(key, 9) >>> 16) & 0xff
-  for (let at = 0; at < 8; at++) writeU32(frame, start + 8 + at * 4, word(key, 10 + at))
-  writeL4(frame, start + 40, word(key, 9) & 0xff, key)
-  return start + 60
-}
-
 function writeL4(frame: Uint8Array, start: number, protocol: number, key: FlowKey): void {
   const src = word(key, 18) & 0xffff
   const dst = word(key, 18) >>> 16
-  if (protocol === 1 || protocol === 58) {
+  if (protocol === 1) {
     frame[start] = src
     frame[start + 1] = dst
     writeU16(frame, start + 2, checksum(frame.subarray(start, start + 36)))

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { formatIp, formatMac, parseMac } from '../../packet/address.ts'
 import { type FlowKey, writeField } from '../../packet/flow-key.ts'
 import type { Port, RouterPort } from '../../topology/model.ts'
-import { address, hostMac, hostMacs, packetKey, routerMacs, subnet } from './arbitrary.ts'
+import { address, address6, hostMac, hostMacs, packetKey, routerMacs, subnet } from './arbitrary.ts'
 import { frameOf } from './frame.ts'
 import { host, put, type World } from './world.ts'
 
@@ -64,7 +64,8 @@ const exteriorPort = happening(
     const mac = one.mac === undefined ? undefined : formatMac(one.mac)
     const addresses = one.hosts.map((n) => formatIp(address(one.subnet, n)))
     if (isTaken(world, id, `b${one.at}`, mac, addresses)) return
-    const stations = mac === undefined ? [] : [{ mac, addresses }]
+    const addresses6 = one.hosts.map((n) => address6(one.subnet, n))
+    const stations = mac === undefined ? [] : [{ mac, addresses, addresses6 }]
     world.put(
       put('port', { id, kind: 'bridge', bridge: `b${one.at}`, adminUp: one.adminUp, stations }),
       put('binding', { id, host, interface: `if${one.n}` }),
@@ -106,6 +107,16 @@ function routerPort(id: string, n: number, at: number, isUp: boolean): RouterPor
     adminUp: isUp,
     mac: formatMac(routerMacs[n] ?? 0),
     addresses: [`${formatIp(address(n, 1))}/24`],
+    addresses6: [`${address6(n, 1)}/64`],
+  }
+}
+
+/** The other end of a link between routers. */
+function farEnd(n: number): Pick<RouterPort, 'mac' | 'addresses' | 'addresses6'> {
+  return {
+    mac: '02:00:00:00:00:e0',
+    addresses: [`${formatIp(address(n, 2))}/24`],
+    addresses6: [`${address6(n, 2)}/64`],
   }
 }
 
@@ -125,7 +136,7 @@ const link = happening(
   (world, { n, kind, a, b, adminUp: isUp }) => {
     removeLink(world, n)
     const [left, right] = [`l${n}a`, `l${n}b`]
-    const far = { mac: '02:00:00:00:00:e0', addresses: [`${formatIp(address(n, 2))}/24`] }
+    const far = farEnd(n)
     const one =
       kind === 'routers' ? { ...routerPort(left, n, a % 2, isUp), ...far } : bridgePort(left, a)
     const other = kind === 'bridges' ? bridgePort(right, b) : routerPort(right, n, b % 2, isUp)
@@ -155,12 +166,11 @@ const exteriorRouterPort = happening(
     const port = routerPort(id, 4 + n, at, isUp)
     const old = world.topology.get('port', id)
     if (old?.kind === 'router' && old.router !== port.router) dropRoutes(world, id)
-    const neighbors =
-      neighbor === undefined
-        ? []
-        : [{ address: formatIp(address(4 + n, 2)), mac: formatMac(neighbor) }]
+    const mac = neighbor === undefined ? undefined : formatMac(neighbor)
+    const neighbors = mac === undefined ? [] : [{ address: formatIp(address(4 + n, 2)), mac }]
+    const neighbors6 = mac === undefined ? [] : [{ address: address6(4 + n, 2), mac }]
     world.put(
-      put('port', { ...port, neighbors }),
+      put('port', { ...port, neighbors, neighbors6 }),
       put('binding', { id, host, interface: `qf${n}` }),
     )
   },
@@ -184,16 +194,58 @@ const route = happening(
       world.put(put('route', { ...common, action: action === 'reject' ? 'reject' : 'blackhole' }))
       return
     }
-    const ports = world.topology
-      .list('port')
-      .filter((one) => one.kind === 'router' && one.router === `r${at}`)
-    const port = ports[pick % Math.max(1, ports.length)]
-    if (port?.kind !== 'router') return
+    const port = portOf(world, at, pick)
+    if (port === undefined) return
     const network = port.addresses[0]?.split('.').slice(0, 3).join('.')
     const via = gateway === undefined ? {} : { gateway: `${network}.${gateway}` }
     world.put(put('route', { ...common, action: 'port', port: port.id, ...via }))
   },
 )
+
+const prefix6 = fc.constantFrom(
+  '::/0',
+  'fd00::/8',
+  'fd00:2::/64',
+  'fd00:2::/96',
+  'fd00:2::3/128',
+  '2001:db8::/32',
+  '2001:db8:4000::/34',
+)
+
+const route6 = happening(
+  'route6',
+  fc.record({
+    n: index(6),
+    at: index(2),
+    dst: prefix6,
+    src: fc.constantFrom('::/0', '::/0', 'fd00:1::/64', 'fd00::/9'),
+    action: fc.constantFrom('port', 'port', 'port', 'blackhole', 'reject'),
+    pick: index(8),
+    gateway: fc.constantFrom(2, 3, undefined),
+    weight: fc.constantFrom(0, 10, 10),
+  }),
+  (world, { n, at, dst, src, action, pick, gateway, weight }) => {
+    const common = { id: `route${n}`, router: `r${at}`, dst, src, weight }
+    if (action !== 'port') {
+      world.put(put('route', { ...common, action: action === 'reject' ? 'reject' : 'blackhole' }))
+      return
+    }
+    const port = portOf(world, at, pick)
+    const network = port?.addresses6?.[0]?.split('::')[0]
+    if (port === undefined || network === undefined) return
+    const via = gateway === undefined ? {} : { gateway: `${network}::${gateway}` }
+    world.put(put('route', { ...common, action: 'port', port: port.id, ...via }))
+  },
+)
+
+/** One of a router's ports, if it has any. */
+function portOf(world: World, at: number, pick: number): RouterPort | undefined {
+  const ports = world.topology
+    .list('port')
+    .filter((one) => one.kind === 'router' && one.router === `r${at}`)
+  const port = ports[pick % Math.max(1, ports.length)]
+  return port?.kind === 'router' ? port : undefined
+}
 
 const removeRoute = happening('remove route', index(6), (world, n) =>
   world.remove('route', `route${n}`),
@@ -242,7 +294,7 @@ export const arrival = happening(
   }),
   (world, { key: words, on, pick }) => {
     const key = Uint32Array.from(words)
-    if (pick !== undefined && key[8] === 0x0800) aim(world, key, on, pick)
+    if (pick !== undefined && (key[8] === 0x0800 || key[8] === 0x86dd)) aim(world, key, on, pick)
     if (world.datapath.ports().some(({ name }) => name === on)) world.send(on, frameOf(key))
   },
 )
@@ -257,6 +309,7 @@ export const topologyChange: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 1, arbitrary: unlink },
   { weight: 2, arbitrary: exteriorRouterPort },
   { weight: 4, arbitrary: route },
+  { weight: 3, arbitrary: route6 },
   { weight: 1, arbitrary: removeRoute },
 )
 
@@ -285,7 +338,10 @@ export function furnish(world: World): void {
   )
   for (let n = 0; n < 8; n++) {
     const mac = formatMac(hostMacs[n] ?? 0)
-    const stations = [{ mac, addresses: [formatIp(address(n % 2, 2 + (n >> 1)))] }]
+    const [at, number] = [n % 2, 2 + (n >> 1)]
+    const stations = [
+      { mac, addresses: [formatIp(address(at, number))], addresses6: [address6(at, number)] },
+    ]
     world.put(
       put('port', { ...bridgePort(`p${n}`, n % 2), ...(n < 4 ? { stations } : {}) }),
       put('binding', { id: `p${n}`, host, interface: `if${n}` }),
@@ -299,7 +355,7 @@ export function furnish(world: World): void {
       put('port', { ...routerPort(`l${n}b`, n, 0, true), peer: `l${n}a` }),
     )
   const [left, right] = [routerPort('l2a', 2, 0, true), routerPort('l2b', 2, 1, true)]
-  const far = { mac: '02:00:00:00:00:e0', addresses: [`${formatIp(address(2, 2))}/24`] }
+  const far = farEnd(2)
   world.put(
     put('port', { ...left, peer: 'l2b' }),
     put('port', { ...right, ...far, peer: 'l2a' }),
@@ -313,7 +369,10 @@ export function furnish(world: World): void {
       port: 'l2b',
       gateway: '10.3.0.1',
     }),
+    put('route', { ...wide6, id: 'route3', router: 'r0', port: 'l2a', gateway: 'fd00:2::2' }),
+    put('route', { ...wide6, id: 'route4', router: 'r1', port: 'q1', gateway: 'fd00:5::2' }),
   )
 }
 
+const wide6 = { dst: '::/0', src: '::/0', action: 'port', weight: 10 } as const
 const wide = { dst: '0.0.0.0/0', src: '0.0.0.0/0', action: 'port', weight: 10 } as const

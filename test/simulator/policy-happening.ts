@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { formatIp, formatMac } from '../../packet/address.ts'
 import type { Condition, RuleAction } from '../../topology/model.ts'
-import { address, hostMac, subnet } from './arbitrary.ts'
+import { address, address6, hostMac, subnet } from './arbitrary.ts'
 import type { Happening } from './happening.ts'
 import { put, type World } from './world.ts'
 
@@ -11,6 +11,11 @@ const port = fc.constantFrom('p0', 'p1', 'p2', 'p3', 'p4', 'q0', 'q1', 'l0a', 'l
 const cidr = fc
   .tuple(subnet, fc.constantFrom(1, 2, 3, 4), fc.constantFrom(0, 8, 16, 24, 31, 32))
   .map(([s, n, length]) => `${formatIp(address(s, n))}/${length}`)
+const cidr6 = fc
+  .tuple(subnet, fc.constantFrom(1, 2, 3, 4), fc.constantFrom(0, 8, 32, 64, 127, 128))
+  .map(([s, n, length]) => `${address6(s, n)}/${length}`)
+const eitherCidr = fc.oneof({ weight: 2, arbitrary: cidr }, { weight: 1, arbitrary: cidr6 })
+const publicIp6 = fc.constantFrom('fd00:4::1', 'fd00:5::1', '2001:db8::1', 'fd00:1::3')
 const publicIp = fc.constantFrom('10.5.0.1', '10.6.0.1', '20.1.1.1', '10.2.0.3')
 const tpPorts = fc.constantFrom(
   { first: 0x50, last: 0x50 },
@@ -46,16 +51,16 @@ export const condition: fc.Arbitrary<Condition> = fc
       ethDst: field(fc.record({ address: hostMac.map(formatMac) })),
       vlan: field(fc.constantFrom(5, 'none' as const)),
       tos: field(fc.constantFrom(0, 8)),
-      protocol: field(fc.constantFrom(1, 6, 17)),
-      src: field(cidr),
-      dst: field(cidr),
+      protocol: field(fc.constantFrom(1, 6, 17, 58)),
+      src: field(eitherCidr),
+      dst: field(eitherCidr),
       srcGroup: field(fc.constantFrom('ag0', 'ag1')),
       dstGroup: field(fc.constantFrom('ag0', 'ag1')),
       srcPorts: field(tpPorts),
       dstPorts: field(tpPorts),
       flow: field(fc.constantFrom('forward' as const, 'return' as const)),
       dstRewritten: fc.boolean(),
-      icmpDataSrc: field(cidr),
+      icmpDataSrc: field(eitherCidr),
     },
     { requiredKeys: [] },
   )
@@ -88,7 +93,7 @@ export const action: fc.Arbitrary<RuleAction> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       kind: fc.constantFrom('staticSnat' as const, 'staticDnat' as const),
-      address: publicIp,
+      address: fc.oneof(publicIp, publicIp6),
       verdict,
     }),
   },
@@ -97,8 +102,19 @@ export const action: fc.Arbitrary<RuleAction> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constantFrom('snat' as const, 'dnat' as const),
       targets: fc.tuple(
-        fc.record({ first: publicIp, ports: natPorts }).map((one) => ({ ...one, last: one.first })),
+        fc
+          .record({ first: fc.oneof(publicIp, publicIp6), ports: natPorts })
+          .map((one) => ({ ...one, last: one.first })),
       ),
+      verdict,
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('prefixSnat' as const, 'prefixDnat' as const),
+      from: fc.constantFrom('fd00:1::/48', '2001:db8::/48'),
+      to: fc.constantFrom('fd00:2::/48', '2001:db8:4000::/48'),
       verdict,
     }),
   },

@@ -40,6 +40,11 @@ function tell(example: unknown): string {
   return happenings.map((one) => `  ${one?.text}`).join('\n')
 }
 
+/** JSON, with BigInts (addresses of IPv6) as texts. */
+function write(all: unknown): string {
+  return JSON.stringify(all, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
+}
+
 /** What a simulation comes to, as text to compare. */
 function verdict(topology: VirtualTopology, key: FlowKey): string {
   const sim = new Simulation()
@@ -50,7 +55,7 @@ function verdict(topology: VirtualTopology, key: FlowKey): string {
     effect.kind === 'icmpError' ? `${effect.kind} ${effect.type} ${effect.code}` : effect.kind,
   )
   const missing = sim.missing?.tag ?? ''
-  return JSON.stringify({ outcome, actions, effects, missing, traces, reason: sim.reason })
+  return write({ outcome, actions, effects, missing, traces, reason: sim.reason })
 }
 
 /** `key` with every bit outside `mask` taken from `noise`. */
@@ -138,11 +143,11 @@ function checkFlows(world: World, noises: readonly FlowKey[]): void {
       const outcome = simulate(topology, other, sim)
       const now = outcome === 'drop' ? [] : flowActions(sim)
       const isFlow = outcome === 'forward' || outcome === 'drop'
-      if (isFlow && JSON.stringify(sorted(now)) === JSON.stringify(sorted(actions ?? []))) continue
+      if (isFlow && write(sorted(now)) === write(sorted(actions ?? []))) continue
       throw new MismatchError(
         `${formatFlow({ key, mask }, actions ?? [])}\n  packet ${formatKey(other)}`,
-        JSON.stringify(actions),
-        `${outcome} ${JSON.stringify(now)} ${sim.reason}`,
+        write(actions),
+        `${outcome} ${write(now)} ${sim.reason}`,
       )
     }
   }

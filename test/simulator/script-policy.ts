@@ -7,7 +7,7 @@
  *
  * ACTION is accept drop reject return continue, jump:CHAIN, staticSnat:IP, staticDnat:IP,
  * snat:FIRST[-LAST]:PORT-PORT, dnat:FIRST[-LAST][:PORT[-PORT]], masquerade:PORT-PORT, reverseSnat,
- * reverseDnat. FIELD is a condition's name, VALUE with `!` before it is inverted.
+ * reverseDnat, prefixSnat:CIDR>CIDR, prefixDnat:CIDR>CIDR; an IP of IPv6 stands in brackets. FIELD is a condition's name, VALUE with `!` before it is inverted.
  */
 import type { Condition, Rule, RuleAction } from '../../topology/model.ts'
 import { schemas } from '../../topology/model.ts'
@@ -53,7 +53,7 @@ function readRule({ plain, options }: Words): Rule {
   const condition = readCondition(options)
   const verdict = options.get('then') ?? 'accept'
   const value = { id, chain, position: Number(position), condition, action: readAction(action) }
-  const isNat = /^(static|snat|dnat|masq|reverse)/.test(action)
+  const isNat = /^(static|snat|dnat|masq|reverse|prefix)/.test(action)
   return schemas.rule.parse({
     ...value,
     action: isNat ? { ...value.action, verdict } : value.action,
@@ -109,12 +109,21 @@ function readRange(text: string) {
 }
 
 function readAction(text: string): Record<string, unknown> & { kind: RuleAction['kind'] | string } {
-  const [kind = '', address = '', ports] = text.split(':')
-  if (kind === 'jump') return { kind, chain: address }
-  if (kind === 'masquerade') return { kind, ports: readRange(address) }
-  if (kind.startsWith('static')) return { kind, address }
+  const [kind = ''] = text.split(':')
+  const rest = text.slice(kind.length + 1)
+  if (kind === 'jump') return { kind, chain: rest }
+  if (kind === 'masquerade') return { kind, ports: readRange(rest) }
+  if (kind.startsWith('static')) return { kind, address: rest.replace(/^\[(.*)\]$/, '$1') }
+  if (kind.startsWith('prefix')) {
+    const [from, to] = rest.split('>')
+    return { kind, from, to }
+  }
   if (kind !== 'snat' && kind !== 'dnat') return { kind }
-  const [first, last = first] = address.split('-')
+  // An address of IPv6 stands in brackets.
+  const six = /^\[([^\]]+)\](?:-\[([^\]]+)\])?(?::(.+))?$/.exec(rest)
+  const [address = '', tail] = rest.split(':')
+  const [first, last = first] = six === null ? address.split('-') : six.slice(1, 3)
+  const ports = six === null ? tail : six[3]
   const range = ports === undefined ? {} : { ports: readRange(ports) }
   return { kind, targets: [{ first, last, ...range }] }
 }

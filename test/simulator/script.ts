@@ -11,7 +11,7 @@
  *   wait SECONDS      flows      status NAME…  restart      trace PORT PACKET
  *   lose INTERFACE    gain INTERFACE
  *
- * Chains and groups: see script-policy.ts. DHCP, policies, MTUs, traces: see script-service.ts. `quotes` shows ids and quotes of ICMP messages from then on.
+ * Chains and groups: see script-policy.ts. IPv6: see script6.ts. DHCP, policies, MTUs, traces: see script-service.ts. `quotes` shows ids and quotes of ICMP messages from then on.
  *
  * PACKET is `icmp A > B`, `udp A:PORT > B:PORT`, `tcp …`, `arp who-has A tell B`,
  * `arp A is-at MAC to B`, `eth MAC > MAC`, or `key …` in Open vSwitch's notation; with options
@@ -28,6 +28,7 @@ import { type Kind, kinds, type Port } from '../../topology/model.ts'
 import { frameOf } from './frame.ts'
 import { policyChanges, type Words } from './script-policy.ts'
 import { serviceChanges, serviceQueries } from './script-service.ts'
+import { advertiseChanges, byFamily, isPacket6, macOf6, readPacket6, showMore6 } from './script6.ts'
 import { host, keyOf, put, type World } from './world.ts'
 
 /** A script says something that its language does not have. */
@@ -63,6 +64,7 @@ const quoting = new WeakSet<World>()
 const changes: Readonly<Record<string, Command>> = {
   ...policyChanges,
   ...serviceChanges,
+  ...advertiseChanges,
 
   quotes: (world) => quoting.add(world),
 
@@ -92,13 +94,14 @@ const changes: Readonly<Record<string, Command>> = {
   route(world, { plain: [id = '', , router = '', action = 'port'], options }) {
     const gateway = options.get('via')
     const port = options.get('port')
+    const isSix = options.get('to')?.includes(':') === true
     if (action !== 'port' && action !== 'blackhole' && action !== 'reject')
       throw new ScriptError(`no route action ${action}`)
     world.put(
       put('route', {
         id,
         router,
-        src: options.get('from') ?? '0.0.0.0/0',
+        src: options.get('from') ?? (isSix ? '::/0' : '0.0.0.0/0'),
         dst: options.get('to') ?? '0.0.0.0/0',
         action,
         ...(port === undefined ? {} : { port }),
@@ -158,26 +161,32 @@ function readPort(world: World, { plain, options }: Words): Port {
     const stations = options.get('station')?.split(';').map(readStation)
     return { ...common, kind: 'bridge', bridge: device, ...(stations && { stations }) }
   }
-  const neighbors = options
-    .get('neighbor')
-    ?.split(',')
-    .map((text) => {
-      const [address = '', mac = ''] = text.split('/')
-      return { address, mac: fullMac(mac) }
-    })
+  const readNeighbor = (text: string) => {
+    const [address = '', mac = ''] = text.split('/')
+    return { address, mac: fullMac(mac) }
+  }
+  const neighbors = byFamily(split(options.get('neighbor')))
+  const own = byFamily(split(options.get('address')))
   return {
     ...common,
     kind: 'router',
     router: device,
     mac: fullMac(options.get('mac') ?? ''),
-    addresses: options.get('address')?.split(',') ?? [],
-    ...(neighbors && { neighbors }),
+    addresses: own.four,
+    ...(own.six.length > 0 && { addresses6: own.six }),
+    ...(neighbors.four.length > 0 && { neighbors: neighbors.four.map(readNeighbor) }),
+    ...(neighbors.six.length > 0 && { neighbors6: neighbors.six.map(readNeighbor) }),
   }
 }
 
 function readStation(text: string) {
   const [mac = '', addresses = ''] = text.split('/')
-  return { mac: fullMac(mac), addresses: addresses === '' ? [] : addresses.split(',') }
+  const { four, six } = byFamily(split(addresses))
+  return { mac: fullMac(mac), addresses: four, ...(six.length > 0 && { addresses6: six }) }
+}
+
+function split(list: string | undefined): string[] {
+  return list === undefined || list === '' ? [] : list.split(',')
 }
 
 function fullMac(text: string): string {
@@ -208,7 +217,7 @@ function observe(world: World, act: () => unknown): string[] {
     ...flows.filter((flow) => !flowsBefore.has(flow)).map((flow) => `flow: ${flow}`),
     ...sent.map(
       ({ interface: out, frame }) =>
-        `out ${out}: ${showFrame(frame)}${quoting.has(world) ? showQuote(frame) : ''}`,
+        `out ${out}: ${showFrame(frame)}${quoting.has(world) ? showQuote(frame) : ''}${showMore6(frame, quoting.has(world))}`,
     ),
     ...dropped.map(([why]) => `dropped: ${why}`),
     ...(after.parked === before.parked ? [] : [`waiting: ${after.parked}`]),
@@ -246,6 +255,15 @@ function mtuOf(frame: Uint8Array): string {
 
 /** A frame that comes in on an interface. */
 function readPacket(world: World, interfaceName: string, text: string): Uint8Array {
+  const words = splitWords(text.split(/\s+/))
+  if (isPacket6(words.plain)) {
+    const macFor6 = (address: string) => macFor(world, interfaceName, address)
+    return readPacket6(
+      words,
+      { macFor: macFor6, gateway: gatewayMac(world, interfaceName) },
+      fullMac,
+    )
+  }
   const frame = readFrame(world, interfaceName, text)
   const { options } = splitWords(text.split(/\s+/))
   const id = options.get('id')
@@ -335,10 +353,11 @@ function readBody(plain: readonly string[], options: Words['options']): Body {
 
 /** The MAC address of an IPv4 address on the network of an interface. */
 function macFor(world: World, interfaceName: string, text: string): string | undefined {
-  if (text.includes(':')) return text
   const ports = world.topology.list('port')
   const bound = world.topology.list('binding').find((one) => one.interface === interfaceName)
   const ingress = ports.find(({ id }) => id === bound?.id)
+  if (text.includes('::')) return ingress && macOf6(ports, ingress, text)
+  if (text.includes(':')) return text
   if (ingress?.kind === 'router')
     return ingress.neighbors?.find(({ address }) => address === text)?.mac
   for (const port of ports) {
