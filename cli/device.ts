@@ -36,7 +36,12 @@ const route = stored({
   alias: 'route',
   kind: 'route',
   parent: { collection: 'router', field: 'router' },
-  defaults: () => ({ src: '0.0.0.0/0', action: 'port', weight: 100 }),
+  defaults: () => ({ action: 'port', weight: 100 }),
+  // From anywhere, of the same family.
+  combine: (item, values) => {
+    if (item !== undefined || values.has('src')) return {}
+    return { src: values.get('dst')?.text?.includes(':') === true ? '::/0' : '0.0.0.0/0' }
+  },
   fields: [
     choice('type', 'action', {
       normal: 'port',
@@ -165,21 +170,30 @@ function combineAddresses(
 ): Readonly<Record<string, unknown>> {
   const all = values.get('addresses')
   const [one, within] = [values.get('address'), values.get('net')]
-  if (all !== undefined) return { addresses: all.text?.split(',') ?? [] }
+  if (all !== undefined) return byFamily(all.text?.split(',') ?? [])
   if (one === undefined && within === undefined) return {}
   const [standing = ''] = addressesOf(item ?? { id: '' })
   const host = one === undefined ? standing.split('/')[0] : one.text
   const network = within === undefined ? networkOf(standing) : within.text
-  if (host === undefined || host === '') return { addresses: [] }
-  if (host.includes('/')) return { addresses: [host] }
+  if (host === undefined || host === '') return byFamily([])
+  if (host.includes('/')) return byFamily([host])
   const length = /\/(\d+)$/.exec(network ?? '')?.[1]
   if (length === undefined)
     throw new CliError('SYNTAX', `Syntax error at: address ${host} (net ADDRESS/LENGTH is missing)`)
-  return { addresses: [`${host}/${length}`] }
+  return byFamily([`${host}/${length}`])
 }
 
-function addressesOf(item: Item): readonly string[] {
-  return Array.isArray(item.addresses) ? item.addresses.map(String) : []
+/** Addresses of IPv4 and of IPv6 are two fields of a port. */
+function byFamily(all: readonly string[]): Readonly<Record<string, unknown>> {
+  const six = all.filter((cidr) => cidr.includes(':'))
+  return {
+    addresses: all.filter((cidr) => !cidr.includes(':')),
+    addresses6: six.length > 0 ? six : null,
+  }
+}
+
+function addressesOf({ addresses, addresses6 }: Item): readonly string[] {
+  return [addresses, addresses6].flatMap((list) => (Array.isArray(list) ? list.map(String) : []))
 }
 
 function isSingle(item: Item): boolean {

@@ -117,6 +117,13 @@ test('links are made and undone on both sides', async (t) => {
     route route0 type normal src 0.0.0.0/0 dst 203.0.113.2/32 port router0:port0 weight 100
     > router router0 delete route route0
     > router router0 list route
+    > router router0 port port0 set addresses 10.1.0.1/24,fd00:1::1/64
+    > router router0 port port0 show addresses
+    10.1.0.1/24,fd00:1::1/64
+    > router router0 add route dst 2001:db8::/32 port router0:port0 gw fd00:1::2
+    router0:route1
+    > router router0 list route
+    route route1 type normal src ::/0 dst 2001:db8::/32 gw fd00:1::2 port router0:port0 weight 100
     `,
   )
 })
