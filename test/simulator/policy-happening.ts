@@ -67,7 +67,7 @@ export const condition: fc.Arbitrary<Condition> = fc
   .chain((all) =>
     fc
       .tuple(
-        fc.subarray(Object.entries(all), { maxLength: 3 }),
+        fc.subarray(Object.entries(all), { maxLength: Math.min(3, Object.keys(all).length) }),
         fc.constantFrom(false, false, false, true),
         fc.constantFrom(undefined, undefined, 'header', 'unfragmented', 'nonHeader'),
       )
