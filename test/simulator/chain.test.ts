@@ -2,6 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { contains, parseCidr, parseIp } from '../../packet/address.ts'
+import { addressOf6, contains6, parseCidr6 } from '../../packet/address6.ts'
 import { type FlowKey, readField } from '../../packet/flow-key.ts'
 import { simulate } from '../../simulator/simulate.ts'
 import { Simulation } from '../../simulator/simulation.ts'
@@ -64,9 +65,9 @@ function valueHolds(one: Condition, name: Known, key: FlowKey): boolean {
     case 'protocol':
       return isIp && readField(key, 'ipProto') === one.protocol?.is
     case 'src':
-      return type === 0x0800 && isIn(one.src?.is, readField(key, 'ipSrc'))
+      return isIn(one.src?.is, key, 10)
     case 'dst':
-      return type === 0x0800 && isIn(one.dst?.is, readField(key, 'ipDst'))
+      return isIn(one.dst?.is, key, 14)
     case 'srcGroup':
       return type === 0x0800 && isMember(one.srcGroup?.is, readField(key, 'ipSrc'))
     case 'dstGroup':
@@ -78,9 +79,13 @@ function valueHolds(one: Condition, name: Known, key: FlowKey): boolean {
   }
 }
 
-function isIn(text: string | undefined, address: number): boolean {
-  const cidr = parseCidr(text ?? '')
-  return cidr !== undefined && contains(cidr, address)
+/** Whether the address at word `at` is of the network, and of its family. */
+function isIn(text: string | undefined, key: FlowKey, at: number): boolean {
+  const type = readField(key, 'ethType')
+  const [cidr, cidr6] = [parseCidr(text ?? ''), parseCidr6(text ?? '')]
+  if (cidr !== undefined) return type === 0x0800 && contains(cidr, key[at] ?? 0)
+  const [a = 0, b = 0, c = 0, d = 0] = key.subarray(at, at + 4)
+  return cidr6 !== undefined && type === 0x86dd && contains6(cidr6, addressOf6([a, b, c, d]))
 }
 
 function isMember(group: string | undefined, address: number): boolean {
