@@ -123,8 +123,13 @@ export function requestAddress(draft: Draft, poolId: string, request: AddressReq
 /** A gateway that another host has asked for stands for this host's as well. */
 function sharedGateway(draft: Draft, pool: Pool, request: AddressRequest): string | undefined {
   if (request.gateway !== true || request.host === undefined) return undefined
-  if (request.address === undefined) return undefined
-  const standing = draft.get('address', addressId(pool.id, request.address))
+  // Without --gateway Docker leaves the choice to us: the one that is there.
+  const standing =
+    request.address === undefined
+      ? draft
+          .list('address')
+          .find((one) => one.pool === pool.id && one.gateway && one.host !== request.host)
+      : draft.get('address', addressId(pool.id, request.address))
   const isShared = standing?.gateway === true && standing.host !== request.host
   return isShared ? standing.address : undefined
 }

@@ -16,6 +16,13 @@ const parts: readonly { readonly kind: Kind; readonly field: string; readonly of
   { kind: 'hostAlive', field: 'id', of: 'host' },
   { kind: 'dhcpSubnet', field: 'bridge', of: 'bridge' },
   { kind: 'dhcpHost', field: 'subnet', of: 'dhcpSubnet' },
+  { kind: 'loadBalancer', field: 'router', of: 'router' },
+  { kind: 'balancerPool', field: 'loadBalancer', of: 'loadBalancer' },
+  { kind: 'vip', field: 'loadBalancer', of: 'loadBalancer' },
+  { kind: 'vip', field: 'pool', of: 'balancerPool' },
+  { kind: 'poolMember', field: 'pool', of: 'balancerPool' },
+  { kind: 'bgpPeer', field: 'router', of: 'router' },
+  { kind: 'bgpNetwork', field: 'router', of: 'router' },
 ]
 
 /** Objects that one deletion may take along; more are refused. */

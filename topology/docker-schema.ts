@@ -8,6 +8,7 @@ import {
   ip6Schema,
   ipSchema,
   macSchema,
+  nameSchema,
 } from './field-schema.ts'
 
 /** An IPAM pool. Its addresses are objects of their own, so that one is taken once. */
@@ -48,6 +49,10 @@ export const networkSchema = z.strictObject({
   id: idSchema,
   /** Whose Docker has it; engines that share no Swarm have each a network of their own. */
   host: idSchema.optional(),
+  /** Made by Swarm: one for all hosts, which no host has alone. */
+  swarm: z.boolean().optional(),
+  /** Swarm has it no more; it goes with its last endpoint. */
+  freed: z.boolean().optional(),
   bridge: idSchema,
   /** Whether the bridge was made for Docker's networks and goes with the last of them. */
   ownsBridge: z.boolean(),
@@ -55,6 +60,10 @@ export const networkSchema = z.strictObject({
   router: idSchema.optional(),
   /** Whether the router was made for Docker's networks and goes with the last of them. */
   ownsRouter: z.boolean().optional(),
+  /** The router by which the network's own router reaches the outside; without it by itself. */
+  provider: idSchema.optional(),
+  /** Whether the provider was made for Docker's networks and goes with the last of them. */
+  ownsProvider: z.boolean().optional(),
   /** The router's port that is the network's gateway. */
   routerPort: idSchema.optional(),
   subnets: z.array(z.strictObject({ subnet: cidrSchema, gateway: cidrSchema.optional() })).max(16),
@@ -66,6 +75,15 @@ export const networkSchema = z.strictObject({
   gatewayMode: z.enum(['virtual', 'docker']),
   mtu: z.int().min(576).max(65535),
   options: z.record(z.string().max(256), z.string().max(4096)),
+  /** Present when it stands for a network configuration of CNI: Docker knows nothing of it. */
+  cni: z
+    .strictObject({
+      name: z.string().min(1).max(255),
+      /** Pools it holds a reference of, and addresses it has taken for its gateways. */
+      pools: z.array(idSchema).max(2),
+      reserved: z.array(idSchema).max(2),
+    })
+    .optional(),
 })
 
 /** A Docker endpoint on host `host`; its port and binding have the same id. */
@@ -80,6 +98,20 @@ export const endpointSchema = z.strictObject({
   interface: interfaceSchema.optional(),
   sandbox: z.string().max(4096).optional(),
   publications: z.array(publicationSchema).max(4096),
+  /** Names of the groups that its port is in. */
+  securityGroups: z.array(nameSchema).min(1).max(16).optional(),
+  /** The container's label that says so, as it is given: not all it names need be there. */
+  groupsLabel: z.string().max(4096).optional(),
+  /** Present when it was made by CNI's ADD: whose it is, and the addresses it has from our pools. */
+  cni: z
+    .strictObject({
+      container: z.string().min(1).max(255),
+      interface: interfaceSchema,
+      /** The network namespace's file as the runtime named it. */
+      netns: z.string().max(4096),
+      addresses: z.array(idSchema).max(16),
+    })
+    .optional(),
 })
 
 /** The way out of a router on one host: a router port on a veth, whose other end is the host's. */

@@ -8,6 +8,7 @@ import {
   ChannelCredentials,
   Client,
   type ClientDuplexStream,
+  connectivityState,
   Metadata,
   type ServiceError,
   status,
@@ -49,12 +50,20 @@ export interface EtcdAccess {
   readonly password?: string | undefined
 }
 
-/** One attempt at one endpoint; the whole of a call; options of each connection. */
-const limits = { attemptMs: 1_500, callMs: 5_000, reconnectMs: 100, reconnectMsMax: 1_000 } as const
+const limits = {
+  /** Until an endpoint has taken a connection, and the first attempt; doubled with each round. */
+  connectMs: 400,
+  attemptMs: 600,
+  /** The whole of a call. */
+  callMs: 5_000,
+  keepMs: 1_500,
+  reconnectMs: 100,
+  reconnectMsMax: 250,
+} as const
 
 const channelOptions = {
   'grpc.max_receive_message_length': -1,
-  'grpc.max_sfinishmessage_length': -1,
+  'grpc.max_send_message_length': -1,
   'grpc.initial_reconnect_backoff_ms': limits.reconnectMs,
   'grpc.min_reconnect_backoff_ms': limits.reconnectMs,
   'grpc.max_reconnect_backoff_ms': limits.reconnectMsMax,
@@ -76,17 +85,27 @@ export interface WatchHandle {
   close(): void
 }
 
+/** What the store asks of etcd. */
+export type EtcdCalls = Pick<
+  EtcdClient,
+  'rotate' | 'range' | 'txn' | 'watch' | 'grantLease' | 'keepLease' | 'close'
+>
+
 export class EtcdClient {
   readonly #access: EtcdAccess
-  readonly #clients: readonly Client[]
+  readonly #credentials: ChannelCredentials
+  readonly #clients: Client[]
+  /** Under way, but for the streams. */
+  readonly #calls = new Set<{ cancel(): void }>()
   #at = 0
+  #isClosed = false
   #token: string | undefined
 
   /** @throws StoreError code `OPEN_FAILED` when a TLS file cannot be read */
   constructor(access: EtcdAccess) {
     this.#access = access
-    const credentials = credentialsOf(access)
-    this.#clients = access.endpoints.map((one) => new Client(one, credentials, channelOptions))
+    this.#credentials = credentialsOf(access)
+    this.#clients = access.endpoints.map((one) => this.#connect(one))
   }
 
   /** Goes on with the next endpoint. */
@@ -120,7 +139,7 @@ export class EtcdClient {
   async keepLease(id: bigint): Promise<number> {
     const metadata = await this.#metadata()
     return new Promise((resolve, reject) => {
-      const stream = this.#duplex('/etcdserverpb.Lease/LeaseKeepAlive', metadata, limits.attemptMs)
+      const stream = this.#duplex('/etcdserverpb.Lease/LeaseKeepAlive', metadata, limits.keepMs)
       stream.on('data', (message: Buffer) => {
         resolve(decodeKeepAlive(message))
         stream.cancel()
@@ -137,6 +156,7 @@ export class EtcdClient {
     start: number,
     listener: WatchListener,
   ): Promise<WatchHandle> {
+    await this.#connected(limits.keepMs)
     const metadata = await this.#metadata()
     // A member without a leader ends the watch instead of staying silent.
     metadata.set('hasleader', 'true')
@@ -164,7 +184,10 @@ export class EtcdClient {
     }
   }
 
+  /** Ends what is under way, too. */
   close(): void {
+    this.#isClosed = true
+    for (const call of this.#calls) call.cancel()
     for (const client of this.#clients) client.close()
   }
 
@@ -172,9 +195,12 @@ export class EtcdClient {
     const deadline = performance.now() + limits.callMs
     let last = unreachable('no endpoint answered')
     for (let attempt = 0; performance.now() < deadline; attempt++) {
-      if (attempt >= 2 * this.#clients.length) break
+      if (attempt >= 2 * this.#clients.length || this.#isClosed) break
+      const factor = 2 ** Math.floor(attempt / this.#clients.length)
       try {
-        return await this.#unary(path, request, await this.#metadata())
+        await this.#connected(limits.connectMs * factor)
+        const metadata = await this.#metadata()
+        return await this.#unary(path, request, metadata, limits.attemptMs * factor)
       } catch (error) {
         if (!(error instanceof StoreError)) throw error
         last = error
@@ -186,20 +212,24 @@ export class EtcdClient {
     throw last
   }
 
-  #unary(path: string, request: Buffer, metadata: Metadata): Promise<Buffer> {
+  #unary(path: string, request: Buffer, metadata: Metadata, ms: number): Promise<Buffer> {
+    const client = this.#client
     return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
+      const call = client.makeUnaryRequest(
         path,
         same,
         same,
         request,
         metadata,
-        { deadline: Date.now() + limits.attemptMs },
+        { deadline: Date.now() + ms },
         (error, answer) => {
+          this.#calls.delete(call)
+          if (error?.code === status.DEADLINE_EXCEEDED) this.#renew(client)
           if (error !== null) reject(this.#storeError(error))
           else resolve(answer ?? Buffer.alloc(0))
         },
       )
+      this.#calls.add(call)
     })
   }
 
@@ -215,10 +245,47 @@ export class EtcdClient {
     if (this.#token === undefined) {
       const request = encodeAuthenticate(user, password ?? '')
       const path = '/etcdserverpb.Auth/Authenticate'
-      this.#token = decodeAuthenticate(await this.#unary(path, request, new Metadata()))
+      const answer = await this.#unary(path, request, new Metadata(), limits.keepMs)
+      this.#token = decodeAuthenticate(answer)
     }
     metadata.set('token', this.#token)
     return metadata
+  }
+
+  #connect(endpoint: string): Client {
+    return new Client(endpoint, this.#credentials, channelOptions)
+  }
+
+  /**
+   * Waits for a connection of the endpoint at hand; one that refuses says so in the call itself.
+   * @throws StoreError code `UNREACHABLE`
+   */
+  async #connected(ms: number): Promise<void> {
+    const client = this.#client
+    const channel = client.getChannel()
+    const end = Date.now() + ms
+    for (;;) {
+      const state = channel.getConnectivityState(true)
+      if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return
+      const isLate = await new Promise<boolean>((resolve) => {
+        channel.watchConnectivityState(state, end, (error) => resolve(error !== undefined))
+      })
+      if (!isLate) continue
+      this.#renew(client)
+      throw unreachable(`${this.#access.endpoints[this.#at]}: it takes no connection`)
+    }
+  }
+
+  /**
+   * A new connection instead of one whose packets get no answer: after a partition TCP tries again
+   * only after a pause as long as the partition itself.
+   */
+  #renew(client: Client): void {
+    const at = this.#clients.indexOf(client)
+    const endpoint = this.#access.endpoints[at]
+    if (endpoint === undefined || this.#isClosed) return
+    this.#clients[at] = this.#connect(endpoint)
+    client.close()
   }
 
   get #client(): Client {

@@ -2,8 +2,8 @@
  * What a transaction asks of etcd: which keys must not have changed, and what is written.
  *
  * With anything durable in it: the head, which every such transaction writes. With facts of hosts
- * only: their own keys, those they name, and a key of this process's own, so that a request that
- * comes late (it was sent again meanwhile) finds that changed and does nothing.
+ * only: their own keys, those they name, and a key of the host's own, so that a request that comes
+ * late (it was sent again meanwhile) finds that changed and does nothing.
  */
 import { StoreError } from './error.ts'
 import { headKey } from './etcd-follow.ts'
@@ -22,7 +22,7 @@ export interface CommitPlan {
 }
 
 interface Place {
-  /** The process's own key. */
+  /** The host's own key. */
   readonly writer: string
   /** The revision that the changes were made on. */
   readonly modifiedBy: number

@@ -2,11 +2,12 @@
  * Follows etcd: a snapshot and a difference, or the watch from the last revision; on any end of
  * the watch again with the next endpoint. Each change is told once, in the order of revisions.
  */
-import { setTimeout as delay } from 'node:timers/promises'
+import { randomUUID } from 'node:crypto'
 import debug from 'debug'
+import { type Clock, realClock } from './clock.ts'
 import { StoreError } from './error.ts'
-import { type EtcdClient, unreachable, type WatchHandle } from './etcd-client.ts'
-import type { KeyValue, WatchAnswer, WatchEvent } from './etcd-message.ts'
+import { type EtcdCalls, unreachable, type WatchHandle } from './etcd-client.ts'
+import type { KeyValue, Operation, WatchAnswer, WatchEvent } from './etcd-message.ts'
 
 const log = debug('midonet:etcd')
 
@@ -15,8 +16,21 @@ export const prefix = '/midonet/'
 export const prefixEnd = '/midonet0'
 /** Changed by every transaction on what is durable. */
 export const headKey = '/midonet/head'
+/** There while a topology is imported: what stands meanwhile is half of one (etcd-import.ts). */
+export const importKey = '/midonet/import'
 
-const limits = { pageSize: 1_000, probeMs: 500, silenceMs: 1_500, retryMs: 50, retryMsMax: 1_000 }
+export function importMark(): Operation {
+  return { put: importKey, value: randomUUID() }
+}
+
+const limits = {
+  pageSize: 1_000,
+  probeMs: 500,
+  silenceMs: 1_500,
+  retryMs: 50,
+  retryMsMax: 200,
+  lastedMs: 1_000,
+}
 
 /** What follows: the store. */
 export interface Follower {
@@ -30,13 +44,17 @@ export interface Follower {
 }
 
 export class Follow {
-  readonly #client: EtcdClient
+  readonly #client: EtcdCalls
+  readonly #clock: Clock
   readonly #follower: Follower
   readonly #stop = new AbortController()
+  /** An import came between: its changes are read as one. */
+  #mustRead = false
   readonly #done: Promise<void>
 
-  constructor(client: EtcdClient, follower: Follower) {
+  constructor(client: EtcdCalls, follower: Follower, clock: Clock = realClock) {
     this.#client = client
+    this.#clock = clock
     this.#follower = follower
     this.#done = this.#run()
   }
@@ -49,7 +67,7 @@ export class Follow {
   async #run(): Promise<void> {
     let pause = limits.retryMs
     while (!this.#stop.signal.aborted) {
-      const began = performance.now()
+      const began = this.#clock.now()
       try {
         await this.#synchronize()
         await this.#watch()
@@ -58,11 +76,9 @@ export class Follow {
         log('following broke off: %s', why.message)
         this.#follower.online(false, why)
       }
-      if (performance.now() - began > limits.retryMsMax) pause = limits.retryMs
+      if (this.#clock.now() - began > limits.lastedMs) pause = limits.retryMs
       this.#client.rotate()
-      await delay(pause * (0.5 + Math.random()), undefined, { signal: this.#stop.signal }).catch(
-        () => {},
-      )
+      await this.#clock.sleep(pause * (0.5 + Math.random()), this.#stop.signal)
       pause = Math.min(pause * 2, limits.retryMsMax)
     }
   }
@@ -71,14 +87,29 @@ export class Follow {
   async #synchronize(): Promise<void> {
     const { origin, hasObjects } = this.#follower
     const head = await this.#client.range({ key: headKey })
-    const isKnown = origin?.cluster === head.cluster && origin.revision <= head.revision
     if (head.entries.length === 0 && hasObjects)
       throw new StoreError(
         'EMPTY',
         'etcd has no topology, but this host has one in its replica; restore etcd, or write it ' +
           'back with: midonet store import leveldb:<replica> --to etcd://…',
       )
-    if (!isKnown) await this.#readAll(head.revision, head.cluster)
+    const isKnown = origin?.cluster === head.cluster && origin.revision <= head.revision
+    if (!isKnown || this.#mustRead) await this.#readNow()
+  }
+
+  /** Reads all as of a revision at which no import was under way. */
+  async #readNow(): Promise<void> {
+    const { entries, revision, cluster } = await this.#client.range({ key: importKey })
+    if (entries.length > 0) throw this.#importing()
+    await this.#readAll(revision, cluster)
+    this.#mustRead = false
+  }
+
+  #importing(): StoreError {
+    this.#mustRead = true
+    const message =
+      'a topology is being imported; if no import runs any more, repeat it: midonet store import'
+    return new StoreError('IMPORTING', message)
   }
 
   async #readAll(revision: number, cluster: string): Promise<void> {
@@ -101,25 +132,31 @@ export class Follow {
   /** Ends by throwing, when the watch does; after a compaction all is read again. */
   async #watch(): Promise<void> {
     const start = (this.#follower.origin?.revision ?? 0) + 1
-    let heard = performance.now()
+    let heard = this.#clock.now()
     const ended = deferred()
     let handle: WatchHandle | undefined
+    let isOver = false
     const answer = (one: WatchAnswer) => {
-      heard = performance.now()
+      heard = this.#clock.now()
+      if (isOver) return
       if (one.canceled) {
         const code = one.compacted > 0 ? 'COMPACTED' : 'UNREACHABLE'
         ended.reject(new StoreError(code, `the watch was ended by etcd: ${one.reason}`))
         return
       }
       if (one.created) this.#follower.online(true)
-      this.#deliver(one.events)
+      const begun = one.events.findIndex((e) => e.key === importKey && e.value !== undefined)
+      this.#deliver(begun < 0 ? one.events : one.events.slice(0, begun))
+      if (begun < 0) return
+      isOver = true
+      ended.reject(this.#importing())
     }
     const listener = { answer, ended: (error: StoreError) => ended.reject(error) }
-    const timer = setInterval(() => {
-      if (performance.now() - heard > limits.silenceMs + limits.probeMs)
+    const stopProbes = this.#clock.every(limits.probeMs, () => {
+      if (this.#clock.now() - heard > limits.silenceMs + limits.probeMs)
         ended.reject(unreachable('the watch is silent'))
       else handle?.probe()
-    }, limits.probeMs)
+    })
     const abort = () => ended.resolve()
     this.#stop.signal.addEventListener('abort', abort)
     try {
@@ -128,10 +165,9 @@ export class Follow {
     } catch (error) {
       if (!(error instanceof StoreError) || error.code !== 'COMPACTED') throw error
       log('revision %d is compacted away; reading all', start)
-      const head = await this.#client.range({ key: headKey })
-      await this.#readAll(head.revision, head.cluster)
+      await this.#readNow()
     } finally {
-      clearInterval(timer)
+      stopProbes()
       this.#stop.signal.removeEventListener('abort', abort)
       handle?.close()
     }

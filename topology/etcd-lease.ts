@@ -1,7 +1,7 @@
 /** The host's lease: kept alive while the process lives, taken again when it was lost. */
 import { createHash } from 'node:crypto'
 import debug from 'debug'
-import type { EtcdClient } from './etcd-client.ts'
+import type { EtcdCalls } from './etcd-client.ts'
 
 const log = debug('midonet:etcd')
 
@@ -11,11 +11,11 @@ export const leaseSeconds = 10
 export class Lease {
   /** The same for each agent of a host, so that one started again goes on with it. */
   readonly id: bigint
-  readonly #client: EtcdClient
+  readonly #client: EtcdCalls
   readonly #timer: NodeJS.Timeout
   #granted: Promise<void> | undefined
 
-  constructor(client: EtcdClient, host: string) {
+  constructor(client: EtcdCalls, host: string) {
     this.#client = client
     this.id = createHash('sha256').update(host).digest().readBigUInt64BE() >> 1n
     this.#timer = setInterval(() => void this.#keep(), (leaseSeconds * 1000) / 4)

@@ -55,13 +55,15 @@ export interface WatchAnswer {
   readonly events: readonly WatchEvent[]
 }
 
-/** Operations that one level of a transaction holds: servers allow 128 of all levels together. */
+/** What servers allow as they come: operations or comparisons of a level, and those of the next within. */
+const serverMax = 128
+/** Operations that one level of a transaction holds. */
 const levelMax = 60
 
 /** Objects that one transaction may write. */
 export const operationsMax = levelMax * (levelMax - 1)
-/** Keys that one transaction may compare. */
-export const comparisonsMax = 120
+/** Keys that one transaction may compare; the level within, of operations, is to have room. */
+export const comparisonsMax = serverMax - levelMax
 
 export function encodeRange({ key, end, limit, revision }: RangeQuery): Buffer {
   return new MessageWriter()

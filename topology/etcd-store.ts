@@ -11,10 +11,10 @@
  * compare only their own keys and those they name, so hosts do not hinder each other.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import debug from 'debug'
+import { type Clock, realClock } from './clock.ts'
 import { StoreError } from './error.ts'
-import { type EtcdClient, unreachable } from './etcd-client.ts'
+import { type EtcdCalls, unreachable } from './etcd-client.ts'
 import { isLostFact, planCommit, restore } from './etcd-commit.ts'
 import { decodeObject, differences } from './etcd-decode.ts'
 import { Follow, type Follower, headKey } from './etcd-follow.ts'
@@ -24,14 +24,13 @@ import type { ReplicaFile } from './etcd-replica.ts'
 import { isEphemeral } from './host-schema.ts'
 import { type Kind, kinds, type ObjectOf } from './model.ts'
 import type { Objects } from './objects.ts'
+import { TransactionQueue } from './queue.ts'
 import type { Change, ChangeBatch, Draft, Revision, Store } from './store.ts'
 import { type Group, type Job, type Staged, stageJobs, Watchers } from './transaction.ts'
 
 const log = debug('midonet:etcd')
 
 const limits = {
-  waiting: 1024,
-  group: 128,
   /** How long a transaction waits for etcd that was there a moment ago, and for its outcome. */
   graceMs: 2_000,
   outcomeMs: 10_000,
@@ -39,6 +38,12 @@ const limits = {
   backoffMs: 4,
   backoffMsMax: 200,
 } as const
+
+/** Codes of errors that waiting does not mend. */
+const refusals: ReadonlySet<string> = new Set(['PERMISSION_DENIED', 'UNAUTHENTICATED'])
+
+/** Codes of refusals for what other objects are now. */
+const doubtful: ReadonlySet<string> = new Set(['CONFLICT', 'IN_USE', 'PRECONDITION_FAILED'])
 
 interface Commit {
   readonly id: string
@@ -48,38 +53,50 @@ interface Commit {
 
 /** What an etcd store is made of. */
 export interface EtcdParts {
-  readonly client: EtcdClient
+  readonly client: EtcdCalls
   readonly replica: ReplicaFile
   readonly lease: Lease
   readonly host: string
   readonly objects: Objects
   readonly revision: Revision
   readonly origin: Follower['origin']
+  readonly clock?: Clock | undefined
 }
 
 export class EtcdStore implements Store {
   readonly #parts: EtcdParts
+  readonly #clock: Clock
   readonly #objects: Objects
   readonly #watchers = new Watchers()
-  readonly #jobs: Job[] = []
+  readonly #queue: TransactionQueue
   readonly #waits = new Set<() => void>()
   readonly #follow: Follow
-  readonly #writer = `/midonet/writer/${randomUUID()}`
+  /** The host's, whichever agent of it writes: one that is killed leaves no key of its own. */
+  readonly #writer: string
   #origin: Follower['origin']
   #revision: Revision
   #online = false
-  #offlineSince = performance.now()
+  #offlineSince: number
   #why: StoreError = unreachable('it was not reached yet')
   #commit: Commit | undefined
-  #pump: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
   constructor(parts: EtcdParts) {
     this.#parts = parts
+    this.#clock = parts.clock ?? realClock
+    this.#offlineSince = this.#clock.now()
     this.#objects = parts.objects
     this.#revision = parts.revision
     this.#origin = parts.origin
-    this.#follow = new Follow(parts.client, this.#follower())
+    this.#writer = `/midonet/writer/${parts.host}`
+    const store = this
+    this.#queue = new TransactionQueue({
+      get revision() {
+        return store.#revision
+      },
+      commit: (jobs) => this.#commitGroup(jobs),
+    })
+    this.#follow = new Follow(parts.client, this.#follower(), this.#clock)
   }
 
   get revision(): Revision {
@@ -107,18 +124,7 @@ export class EtcdStore implements Store {
   transact<T>(
     work: (draft: Draft) => T,
   ): Promise<{ readonly value: T; readonly revision: Revision }> {
-    return new Promise((resolve, reject) => {
-      let outcome: { readonly value: T } | undefined
-      this.#enqueue({
-        run: (draft) => {
-          outcome = { value: work(draft) }
-        },
-        resolve: () => {
-          if (outcome !== undefined) resolve({ value: outcome.value, revision: this.#revision })
-        },
-        reject,
-      })
-    })
+    return this.#queue.transact(work)
   }
 
   watch(listener: (batch: ChangeBatch) => void): () => void {
@@ -127,19 +133,22 @@ export class EtcdStore implements Store {
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      await this.#pump
+      await this.#queue.close()
       this.#watchers.clear()
       this.#parts.lease.close()
-      await this.#follow.close()
-      await this.#parts.replica.close()
+      const followed = this.#follow.close()
+      // Ends the calls that it waits for.
       this.#parts.client.close()
+      await followed
+      await this.#parts.replica.close()
     })()
     return this.#closed
   }
 
-  /** Resolves when etcd is followed, or after `ms`; with whether it is. */
+  /** Resolves when etcd is followed, refuses the user, or after `ms`; with whether it is followed. */
   async reached(ms: number): Promise<boolean> {
-    await this.#until(() => this.#online, performance.now() + ms)
+    const isRefused = () => refusals.has(this.#why.code)
+    await this.#until(() => this.#online || isRefused(), this.#clock.now() + ms)
     return this.#online
   }
 
@@ -148,38 +157,14 @@ export class EtcdStore implements Store {
     return this.#why
   }
 
-  #enqueue(job: Job): void {
-    if (this.#closed !== undefined) job.reject(new StoreError('CLOSED', 'the store is closed'))
-    else if (this.#jobs.length >= limits.waiting)
-      job.reject(
-        new StoreError('BUSY', `${limits.waiting} transactions wait already; try again later`),
-      )
-    else {
-      this.#jobs.push(job)
-      this.#pump ??= this.#work()
-    }
-  }
-
-  async #work(): Promise<void> {
-    // What else is asked for in this turn joins the first group.
-    await Promise.resolve()
-    while (this.#jobs.length > 0) {
-      const jobs = this.#jobs.splice(0, limits.group)
-      await this.#commitGroup(jobs).catch((error) => {
-        for (const job of jobs) job.reject(error)
-      })
-    }
-    this.#pump = undefined
-  }
-
   /** Runs the group until nothing came between, which is bounded. */
   async #commitGroup(jobs: readonly Job[]): Promise<void> {
-    const deadline = performance.now() + limits.outcomeMs
+    const deadline = this.#clock.now() + limits.outcomeMs
     let isCurrent = false
     for (let attempt = 0; attempt < limits.attempts; attempt++) {
       const isOnline = await this.#waitOnline()
+      if (!isOnline) return this.#refuse(jobs)
       const group = stageJobs(this.#objects, jobs)
-      if (!isOnline) return this.#refuse(group)
       const writes = group.staged.some(({ changes }) => changes.length > 0)
       const rests = group.staged.some(({ changes }) => changes.length === 0)
       // What failed or found nothing to do must not have looked at what is old.
@@ -189,16 +174,27 @@ export class EtcdStore implements Store {
       }
       if (!writes || (await this.#try(group, deadline))) return settle(group)
       isCurrent = false
-      await delay(Math.random() * Math.min(limits.backoffMs * 1.5 ** attempt, limits.backoffMsMax))
-      if (performance.now() > deadline) break
+      await this.#clock.sleep(
+        Math.random() * Math.min(limits.backoffMs * 1.5 ** attempt, limits.backoffMsMax),
+      )
+      if (this.#clock.now() > deadline) break
     }
     throw new StoreError('BUSY', 'other hosts change the topology all the time; try again later')
   }
 
-  /** Without etcd what changes nothing is answered from what is known. */
-  #refuse(group: Group): void {
-    for (const { job, changes } of group.staged) if (changes.length > 0) job.reject(this.#why)
-    settle({ ...group, staged: group.staged.filter(({ changes }) => changes.length === 0) })
+  /**
+   * Without etcd what changes nothing is answered from what is known, each for itself, since none of
+   * the others is done. What another host may have changed is no reason to refuse anything.
+   */
+  #refuse(jobs: readonly Job[]): void {
+    for (const job of jobs) {
+      const { staged } = stageJobs(this.#objects, [job])
+      const isDoubtful = staged.some(
+        ({ changes, failure }) => changes.length > 0 || doubtful.has(codeOf(failure?.reason)),
+      )
+      if (isDoubtful) job.reject(this.#why)
+      else settle({ staged })
+    }
   }
 
   /** Waits until all that etcd has now is seen. True when there was nothing to wait for or it came. */
@@ -227,8 +223,8 @@ export class EtcdStore implements Store {
           if (commit.landed || !answer.succeeded) return commit.landed
         }
         // It is sent again: what it compares keeps it from being done twice.
-        if (performance.now() > deadline) throw outcomeUnknown()
-        await delay(limits.backoffMs)
+        if (this.#clock.now() > deadline) throw outcomeUnknown()
+        await this.#clock.sleep(limits.backoffMs)
       }
     } finally {
       this.#commit = undefined
@@ -247,7 +243,9 @@ export class EtcdStore implements Store {
         await this.#parts.lease.take()
         return undefined
       }
-      if (error.code !== 'UNREACHABLE' || performance.now() > deadline) throw error
+      if (error.code !== 'UNREACHABLE') throw error
+      // It may have been done: whoever waits for it must not be told that it was not.
+      if (this.#clock.now() > deadline) throw outcomeUnknown()
       return undefined
     }
   }
@@ -268,7 +266,7 @@ export class EtcdStore implements Store {
   }
 
   #setOnline(isOnline: boolean, why: StoreError | undefined): void {
-    if (this.#online && !isOnline) this.#offlineSince = performance.now()
+    if (this.#online && !isOnline) this.#offlineSince = this.#clock.now()
     if (this.#online !== isOnline) log(isOnline ? 'etcd is followed' : 'etcd is out of reach')
     this.#online = isOnline
     if (why !== undefined) this.#why = why
@@ -336,15 +334,15 @@ export class EtcdStore implements Store {
 
   async #until(holds: () => boolean, deadline: number): Promise<void> {
     while (!holds()) {
-      const left = deadline - performance.now()
+      const left = deadline - this.#clock.now()
       if (left <= 0) return
       await new Promise<void>((resolve) => {
         const done = () => {
-          clearTimeout(timer)
+          stop()
           this.#waits.delete(done)
           resolve()
         }
-        const timer = setTimeout(done, left)
+        const stop = this.#clock.after(left, done)
         this.#waits.add(done)
       })
     }
@@ -361,6 +359,10 @@ function settle({ staged }: { readonly staged: readonly Staged[] }): void {
     if (failure === undefined) job.resolve()
     else job.reject(failure.reason)
   }
+}
+
+function codeOf(reason: unknown): string {
+  return reason instanceof Error && 'code' in reason ? String(reason.code) : ''
 }
 
 function outcomeUnknown(): StoreError {

@@ -44,6 +44,8 @@ export const eitherCidrSchema = z
   })
 /** The size of an IP packet; RFC 791 asks 68 of every link. */
 export const mtuSchema = z.int().min(68).max(65_535)
+/** Of 802.1Q; 0 and 4095 are no VLANs. */
+export const vlanSchema = z.int().min(1).max(4094)
 /** A Linux interface name, IFNAMSIZ less the end of string. */
 export const interfaceSchema = z
   .string()

@@ -62,7 +62,12 @@ export const zoneMemberSchema = z.strictObject({
   address: underlayAddressSchema,
 })
 
-/** Bits 0 to 23 on the wire; 0 and the flow-state key 0xffffff name no port. */
+/**
+ * Bits 0 to 22 of the 24 on the wire; bit 23 says that the packet is for all ports of the named
+ * port's bridge that the host has. 0 and the flow-state key, all ones, name no port.
+ */
+export const tunnelKeyMax = 0x7f_fffe
+/** Earlier versions gave out larger ones, too: the port's host replaces them. */
 export const tunnelKeySchema = z.int().min(1).max(0xff_fffe)
 
 /** The host's agent runs and reaches the store. */

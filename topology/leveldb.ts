@@ -6,10 +6,15 @@
  *   /midonet/meta/revision    the last commit
  *   /midonet/meta/digest      over all objects: LevelDB skips damaged records of its log in silence
  *
+ *   file midonet.data         there once something was written: LevelDB takes a damaged log for an
+ *                             empty one, and would begin anew
+ *
  * Each write is one synchronous batch with the metadata in it, so a crash leaves whole
  * transactions only.
  */
-import { mkdir } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { Digest } from './digest.ts'
 import { StoreError } from './error.ts'
@@ -27,6 +32,8 @@ const revisionKey = '/midonet/meta/revision'
 const digestKey = '/midonet/meta/digest'
 /** Of a replica of etcd: which cluster, and which of its revisions. */
 const originKey = '/midonet/meta/origin'
+/** A file beside LevelDB's own. */
+const markName = 'midonet.data'
 const metaKeys: readonly string[] = [formatKey, revisionKey, digestKey, originKey]
 
 type Level = ClassicLevel<string, string>
@@ -37,7 +44,7 @@ export async function openLevelDbStore(dir: string): Promise<Store> {
   try {
     const digest = new Digest()
     const snapshot = await load(level, dir, digest)
-    return new ReplicaStore(new LevelJournal(level, digest), snapshot)
+    return new ReplicaStore(new LevelJournal(level, digest, dir), snapshot)
   } catch (error) {
     await level.close()
     throw error
@@ -59,7 +66,7 @@ export async function openLevelReplica(dir: string): Promise<LevelReplica> {
   try {
     const digest = new Digest()
     const snapshot = await load(level, dir, digest)
-    const journal = new LevelJournal(level, digest)
+    const journal = new LevelJournal(level, digest, dir)
     return {
       snapshot,
       origin: await level.get(originKey),
@@ -75,10 +82,14 @@ export async function openLevelReplica(dir: string): Promise<LevelReplica> {
 class LevelJournal implements Journal {
   readonly #level: Level
   readonly #digest: Digest
+  readonly #mark: string
+  #isMarked: boolean
 
-  constructor(level: Level, digest: Digest) {
+  constructor(level: Level, digest: Digest, dir: string) {
     this.#level = level
     this.#digest = digest
+    this.#mark = join(dir, markName)
+    this.#isMarked = existsSync(this.#mark)
   }
 
   /** With `origin` everything is written, and the system may lose the last batches in a crash. */
@@ -97,6 +108,9 @@ class LevelJournal implements Journal {
     batch.put(digestKey, this.#digest.text)
     if (origin !== undefined) batch.put(originKey, origin)
     await batch.write({ sync: origin === undefined })
+    if (this.#isMarked) return
+    await writeFile(this.#mark, 'this folder holds a store\n')
+    this.#isMarked = true
   }
 
   close(): Promise<void> {
@@ -157,7 +171,10 @@ async function load(level: Level, dir: string, digest: Digest): Promise<Snapshot
     loadObject(dir, key, value, objects)
     digest.set(key, value)
   }
-  if (meta.size === 0 && objects.count === 0) return { revision: 0, objects }
+  if (meta.size === 0 && objects.count === 0) {
+    if (existsSync(join(dir, markName))) throw corrupt(dir, 'nothing of what it held can be read')
+    return { revision: 0, objects }
+  }
 
   const revision = Number(meta.get(revisionKey))
   if (!Number.isSafeInteger(revision) || revision < 1) {

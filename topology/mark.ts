@@ -1,5 +1,6 @@
 /** The marks of an object: what it refers to and what it claims for itself. */
 
+import { listenClaim, routerClaims, serverClaim } from './balance-claim.ts'
 import { canonicalAddress } from './block.ts'
 import type { BridgePort, Condition, Kind, RouterPort, Rule } from './model.ts'
 import type { Entry } from './objects.ts'
@@ -61,7 +62,25 @@ export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
     case 'addressGroup':
     case 'qosPolicy':
     case 'tunnelZone':
+    case 'healthMonitor':
       return []
+    case 'loadBalancer':
+      return optional('router', 'router', value.router)
+    case 'balancerPool':
+      return [
+        named('loadBalancer', 'loadBalancer', value.loadBalancer),
+        ...optional('healthMonitor', 'healthMonitor', value.healthMonitor),
+      ]
+    case 'bgpPeer':
+    case 'bgpNetwork':
+      return [named('router', 'router', value.router)]
+    case 'poolMember':
+      return [named('pool', 'balancerPool', value.pool)]
+    case 'vip':
+      return [
+        named('loadBalancer', 'loadBalancer', value.loadBalancer),
+        named('pool', 'balancerPool', value.pool),
+      ]
     case 'zoneMember':
       return [named('zone', 'tunnelZone', value.zone), named('host', 'host', value.host)]
     case 'hostAlive':
@@ -85,6 +104,12 @@ export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
       return [
         { field: 'device', kind: value.device.kind, id: value.device.id },
         ...conditionReferences(value.condition),
+      ]
+    case 'mirror':
+      return [
+        ...(value.device ? [named('device', value.device.kind, value.device.id)] : []),
+        named('toPort', 'port', value.toPort),
+        ...(value.conditions ?? []).flatMap((condition) => conditionReferences(condition)),
       ]
     case 'rule':
       return ruleReferences(value)
@@ -114,6 +139,7 @@ export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
       return [
         { field: 'bridge', kind: 'bridge', id: value.bridge },
         ...optional('router', 'router', value.router),
+        ...optional('provider', 'router', value.provider),
         ...optional('routerPort', 'port', value.routerPort),
       ]
     case 'endpoint':
@@ -133,6 +159,22 @@ export function referencesOf({ kind, id, value }: Entry): readonly Reference[] {
 /** What no other object may claim as well. */
 export function claimsOf({ kind, value }: Entry): readonly Claim[] {
   switch (kind) {
+    case 'loadBalancer':
+      return [...nameClaims(kind, value.name), ...routerClaims(value)]
+    case 'vip':
+      return [...nameClaims(kind, value.name), listenClaim(value)]
+    case 'bgpPeer': {
+      const problem = `router ${value.router} has peer ${value.address}; change that one`
+      return [{ mark: `bgp peer ${value.router} ${value.address}`, problem }]
+    }
+    case 'bgpNetwork': {
+      const problem = `router ${value.router} advertises ${value.prefix} already`
+      return [{ mark: `bgp network ${value.router} ${value.prefix}`, problem }]
+    }
+    case 'poolMember':
+      return [serverClaim(value)]
+    case 'balancerPool':
+    case 'healthMonitor':
     case 'bridge':
     case 'router':
     case 'chain':
@@ -140,14 +182,9 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
     case 'addressGroup':
     case 'qosPolicy':
     case 'traceRequest':
+    case 'mirror':
     case 'tunnelZone':
-      if (value.name === undefined) return []
-      return [
-        {
-          mark: `name ${kind} ${value.name}`,
-          problem: `the name ${value.name} is taken; choose another name`,
-        },
-      ]
+      return nameClaims(kind, value.name)
     case 'binding':
       return [...interfaceClaims(value), ...keyClaims(value)]
     case 'uplink':
@@ -187,6 +224,12 @@ export function claimsOf({ kind, value }: Entry): readonly Claim[] {
     case 'dhcpSubnet':
       return []
   }
+}
+
+function nameClaims(kind: Kind, name: string | undefined): readonly Claim[] {
+  if (name === undefined) return []
+  const problem = `the name ${name} is taken; choose another name`
+  return [{ mark: `name ${kind} ${name}`, problem }]
 }
 
 function interfaceClaims(bound: { host: string; interface: string }): readonly Claim[] {
@@ -259,6 +302,7 @@ function ruleReferences({ chain, condition, action }: Rule): readonly Reference[
   return [
     { field: 'chain', kind: 'chain', id: chain },
     ...optional('action.chain', 'chain', action.kind === 'jump' ? action.chain : undefined),
+    ...optional('action.port', 'port', action.kind === 'redirect' ? action.port : undefined),
     ...conditionReferences(condition),
   ]
 }

@@ -15,6 +15,14 @@
  */
 import { z } from 'zod'
 import { advertisementSchema } from './advertisement-schema.ts'
+import {
+  balancerPoolSchema,
+  healthMonitorSchema,
+  loadBalancerSchema,
+  poolMemberSchema,
+  vipSchema,
+} from './balance-schema.ts'
+import { asnSchema, bgpNetworkSchema, bgpPeerSchema } from './bgp-schema.ts'
 import { dhcpHostSchema, dhcpSubnetSchema } from './dhcp-schema.ts'
 import {
   addressSchema,
@@ -36,6 +44,7 @@ import {
   macSchema,
   mtuSchema,
   nameSchema,
+  vlanSchema,
 } from './field-schema.ts'
 import {
   hostAliveSchema,
@@ -48,6 +57,7 @@ import {
   tunnelZoneSchema,
   zoneMemberSchema,
 } from './host-schema.ts'
+import { mirrorSchema } from './mirror-schema.ts'
 import {
   addressGroupSchema,
   chainSchema,
@@ -78,6 +88,8 @@ export const routerSchema = z.strictObject({
   /** What packets must pass on their way in and out. */
   inboundChain: idSchema.optional(),
   outboundChain: idSchema.optional(),
+  /** Its autonomous system: with one it speaks BGP to its `bgpPeer`s. */
+  asn: asnSchema.optional(),
 })
 
 export const bridgePortSchema = z.strictObject({
@@ -85,6 +97,11 @@ export const bridgePortSchema = z.strictObject({
   kind: z.literal('bridge'),
   bridge: idSchema,
   adminUp: z.boolean(),
+  /**
+   * Makes this an access port, and its bridge VLAN-aware: frames are tagged with this VLAN inside.
+   * Ports without are trunks then.
+   */
+  vlan: vlanSchema.optional(),
   /** The other port of the link; both name each other. */
   peer: idSchema.optional(),
   /** What packets must pass on their way in and out. */
@@ -196,6 +213,14 @@ export const schemas = {
   dhcpHost: dhcpHostSchema,
   qosPolicy: qosPolicySchema,
   traceRequest: traceRequestSchema,
+  loadBalancer: loadBalancerSchema,
+  balancerPool: balancerPoolSchema,
+  poolMember: poolMemberSchema,
+  vip: vipSchema,
+  healthMonitor: healthMonitorSchema,
+  mirror: mirrorSchema,
+  bgpPeer: bgpPeerSchema,
+  bgpNetwork: bgpNetworkSchema,
 } as const
 
 export type Kind = keyof typeof schemas
@@ -227,6 +252,15 @@ export type DhcpSubnet = ObjectOf<'dhcpSubnet'>
 export type DhcpHost = ObjectOf<'dhcpHost'>
 export type QosPolicy = ObjectOf<'qosPolicy'>
 export type TraceRequest = ObjectOf<'traceRequest'>
+export type LoadBalancer = ObjectOf<'loadBalancer'>
+export type BalancerPool = ObjectOf<'balancerPool'>
+export type PoolMember = ObjectOf<'poolMember'>
+export type Vip = ObjectOf<'vip'>
+export type HealthMonitor = ObjectOf<'healthMonitor'>
+export type Mirror = ObjectOf<'mirror'>
+export type BgpPeer = ObjectOf<'bgpPeer'>
+export type BgpNetwork = ObjectOf<'bgpNetwork'>
+export type LearnedRoute = ObjectOf<'learnedRoute'>
 
 export type TunnelZone = ObjectOf<'tunnelZone'>
 export type ZoneMember = ObjectOf<'zoneMember'>

@@ -1,8 +1,11 @@
 /** Rules about one object of the outcome and those it names. */
+import { checkPoolMember, checkVip } from './balance-rule.ts'
+import { checkBgpNetwork, checkBgpPeer } from './bgp-rule.ts'
 import { checkDhcpHost, checkDhcpSubnet } from './dhcp-rule.ts'
 import { TopologyError } from './error.ts'
 import { checkTunnelZone, checkZoneMember } from './host-rule.ts'
 import { referenceMark } from './mark.ts'
+import { checkMirror } from './mirror-rule.ts'
 import type { Binding, Network, TraceRequest, Uplink } from './model.ts'
 import type { Entry, Indexed } from './objects.ts'
 import { checkCondition, checkRule } from './policy-rule.ts'
@@ -27,7 +30,22 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
     case 'learnedMac':
     case 'learnedNeighbor':
     case 'learnedRoute':
+    case 'loadBalancer':
+    case 'balancerPool':
+    case 'healthMonitor':
       return
+    case 'vip':
+      checkVip(value, outcome)
+      break
+    case 'bgpPeer':
+      checkBgpPeer(value, outcome)
+      break
+    case 'bgpNetwork':
+      checkBgpNetwork(value)
+      break
+    case 'poolMember':
+      checkPoolMember(value)
+      break
     case 'tunnelZone':
       checkTunnelZone(value)
       break
@@ -42,6 +60,9 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
       break
     case 'traceRequest':
       checkTraceRequest(value)
+      break
+    case 'mirror':
+      checkMirror(value)
       break
     case 'rule':
       checkRule(value)
@@ -73,7 +94,8 @@ export function checkObject({ kind, value }: Entry, outcome: Indexed): void {
 /** Objects whose rules look at what `change` changed. */
 export function dependentsOf(change: Change, outcome: Indexed): Iterable<Entry> {
   const { kind, id } = change
-  if (kind === 'port' || kind === 'dhcpSubnet') return outcome.holders(referenceMark(kind, id))
+  if (kind === 'port' || kind === 'dhcpSubnet' || kind === 'balancerPool')
+    return outcome.holders(referenceMark(kind, id))
   if (kind === 'pool' && change.before?.subnet !== change.value?.subnet) {
     return outcome.holders(referenceMark(kind, id))
   }

@@ -5,7 +5,7 @@
  * itself (mark.ts). Rules look at the holders of a mark instead of at every object.
  */
 import { marksOf } from './mark.ts'
-import { type Kind, kinds, type ObjectOf } from './model.ts'
+import type { Kind, ObjectOf } from './model.ts'
 import type { Change, Reader } from './store.ts'
 
 /** An object with its kind, so that `switch` can tell objects apart. */
@@ -35,6 +35,12 @@ class Table<K extends Kind> {
   set(entry: Entry<K>): void {
     if (!this.#entries.has(entry.id)) this.#ids.splice(this.#position(entry.id), 0, entry.id)
     this.#entries.set(entry.id, entry)
+    this.#list = undefined
+  }
+
+  /** Another value in place of the one that stands; the entry stays the same. */
+  replace(entry: Entry<K>, value: ObjectOf<K>): void {
+    Object.assign(entry, { value })
     this.#list = undefined
   }
 
@@ -68,68 +74,91 @@ class Table<K extends Kind> {
   }
 }
 
-/** An empty table for each kind. */
-function tablesOf(all: readonly Kind[]): { readonly [K in Kind]: Table<K> } {
-  // One table a kind; the type system cannot see it.
-  return Object.fromEntries(all.map((kind) => [kind, new Table()])) as {
-    readonly [K in Kind]: Table<K>
-  }
-}
+const none: readonly never[] = Object.freeze([])
 
 /** All objects that stand. */
 export class Objects implements Indexed {
-  readonly #tables = tablesOf(kinds)
-  readonly #index = new Map<string, Set<Entry>>()
+  /** By kind, made when the first object comes: drafts touch few kinds. */
+  readonly #tables = new Map<Kind, Table<Kind>>()
+  /** By mark. Most marks have one holder, for which a set would take several times its space. */
+  readonly #index = new Map<string, Entry | Set<Entry>>()
 
   get count(): number {
-    return kinds.reduce((sum, kind) => sum + this.#tables[kind].size, 0)
+    let sum = 0
+    for (const table of this.#tables.values()) sum += table.size
+    return sum
   }
 
   get<K extends Kind>(kind: K, id: string): ObjectOf<K> | undefined {
-    return this.#tables[kind].entry(id)?.value
+    return this.#table(kind)?.entry(id)?.value
   }
 
   list<K extends Kind>(kind: K): readonly ObjectOf<K>[] {
-    return this.#tables[kind].list()
+    return this.#table(kind)?.list() ?? none
   }
 
   holders(mark: string): Iterable<Entry> {
-    return this.#index.get(mark) ?? []
+    const found = this.#index.get(mark)
+    return found instanceof Set ? found : found === undefined ? none : [found]
   }
 
   set<K extends Kind>(kind: K, value: ObjectOf<K>): void {
-    this.#unmark(kind, value.id)
-    this.#tables[kind].set({ kind, id: value.id, value })
-    this.#mark(kind, value.id)
+    const standing = this.#entry(kind, value.id)
+    if (standing === undefined) this.#add(kind, value)
+    else this.#replace(standing, value)
   }
 
   delete(kind: Kind, id: string): void {
-    this.#unmark(kind, id)
-    this.#tables[kind].delete(id)
+    const entry = this.#entry(kind, id)
+    if (entry === undefined) return
+    for (const mark of marksOf(entry)) this.#unmark(entry, mark)
+    this.#table(kind)?.delete(id)
   }
 
   apply(changes: readonly Change[]): void {
     for (const change of changes) applyChange(this, change)
   }
 
-  #mark(kind: Kind, id: string): void {
-    const entry = this.#tables[kind].entry(id)
-    if (entry === undefined) return
-    for (const mark of marksOf(entry)) {
-      const holders = this.#index.get(mark)
-      if (holders === undefined) this.#index.set(mark, new Set([entry]))
-      else holders.add(entry)
-    }
+  /** The table of a kind has that kind's entries; the type system cannot see it. */
+  #table<K extends Kind>(kind: K): Table<K> | undefined {
+    return this.#tables.get(kind) as Table<K> | undefined
   }
 
-  #unmark(kind: Kind, id: string): void {
-    const entry = this.#tables[kind].entry(id)
-    if (entry === undefined) return
-    for (const mark of marksOf(entry)) {
-      const holders = this.#index.get(mark)
-      holders?.delete(entry)
-      if (holders?.size === 0) this.#index.delete(mark)
+  #entry(kind: Kind, id: string): Entry | undefined {
+    return this.#tables.get(kind)?.entry(id)
+  }
+
+  #add<K extends Kind>(kind: K, value: ObjectOf<K>): void {
+    let table = this.#table(kind)
+    if (table === undefined) {
+      table = new Table()
+      this.#tables.set(kind, table)
     }
+    table.set({ kind, id: value.id, value })
+    const entry = this.#entry(kind, value.id)
+    if (entry !== undefined) for (const mark of marksOf(entry)) this.#mark(entry, mark)
+  }
+
+  /** Most changes leave the marks as they are, of which some have thousands of holders. */
+  #replace(entry: Entry, value: ObjectOf<Kind>): void {
+    const before = marksOf(entry)
+    this.#tables.get(entry.kind)?.replace(entry, value)
+    const after = marksOf(entry)
+    for (const mark of before) if (!after.has(mark)) this.#unmark(entry, mark)
+    for (const mark of after) if (!before.has(mark)) this.#mark(entry, mark)
+  }
+
+  #mark(entry: Entry, mark: string): void {
+    const found = this.#index.get(mark)
+    if (found instanceof Set) found.add(entry)
+    else this.#index.set(mark, found === undefined ? entry : new Set([found, entry]))
+  }
+
+  #unmark(entry: Entry, mark: string): void {
+    const found = this.#index.get(mark)
+    if (found === entry) this.#index.delete(mark)
+    else if (found instanceof Set && found.delete(entry) && found.size === 0)
+      this.#index.delete(mark)
   }
 }
 

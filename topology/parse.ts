@@ -32,6 +32,14 @@ const parsers: Parsers = {
   dhcpHost: parser('dhcpHost', schemas.dhcpHost),
   qosPolicy: parser('qosPolicy', schemas.qosPolicy),
   traceRequest: parser('traceRequest', schemas.traceRequest),
+  loadBalancer: parser('loadBalancer', schemas.loadBalancer),
+  balancerPool: parser('balancerPool', schemas.balancerPool),
+  poolMember: parser('poolMember', schemas.poolMember),
+  vip: parser('vip', schemas.vip),
+  healthMonitor: parser('healthMonitor', schemas.healthMonitor),
+  mirror: parser('mirror', schemas.mirror),
+  bgpPeer: parser('bgpPeer', schemas.bgpPeer),
+  bgpNetwork: parser('bgpNetwork', schemas.bgpNetwork),
 }
 
 /**

@@ -9,6 +9,7 @@ export function checkRule({ id, condition = {}, action }: Rule): void {
   checkCondition(`rule ${id}`, condition)
   checkFragments(id, condition, action)
   checkTargets(id, action)
+  checkRedirection(id, action)
 }
 
 /** @throws TopologyError for the first thing about `owner`'s condition that makes no sense. */
@@ -29,8 +30,9 @@ export function checkCondition(owner: string, condition: Condition = {}): void {
 function checkFragments(id: string, { fragments }: Condition, action: RuleAction): void {
   if (fragments === undefined) return
   const isDynamic = action.kind === 'snat' || action.kind === 'dnat' || action.kind === 'masquerade'
-  if (!isDynamic || fragments === 'unfragmented') return
-  throw invalid(id, `condition.fragments: ${action.kind} takes unfragmented only; leave it out`)
+  if (!isDynamic || fragments !== 'header') return
+  const problem = `${action.kind} of first fragments would lose the later ones; leave it out`
+  throw invalid(id, `condition.fragments: ${problem}`)
 }
 
 function checkTargets(id: string, action: RuleAction): void {
@@ -56,6 +58,12 @@ function checkTargets(id: string, action: RuleAction): void {
           'for one address instead of another use staticSnat',
       )
   }
+}
+
+function checkRedirection(id: string, action: RuleAction): void {
+  if (action.kind !== 'redirect' || action.pushPriority === undefined) return
+  if (action.pushVlan !== undefined) return
+  throw invalid(id, 'action.pushPriority: there is no tag to have it; give pushVlan as well')
 }
 
 /** Addresses of an IPv6 target; more would only be searched longer. */

@@ -8,6 +8,7 @@ import {
   idSchema,
   nameSchema,
 } from './field-schema.ts'
+import { redirectSchema } from './redirect-schema.ts'
 
 /** A list of rules; its end lets pass. */
 export const chainSchema = z.strictObject({ id: idSchema, name: nameSchema.optional() })
@@ -134,6 +135,7 @@ export const ruleActionSchema = z.discriminatedUnion('kind', [
   }),
   /** What belongs to a connection that such a rule changed is changed back; else no match. */
   z.strictObject({ kind: z.enum(['reverseSnat', 'reverseDnat']), verdict: natVerdictSchema }),
+  redirectSchema,
 ])
 
 export const ruleSchema = z.strictObject({

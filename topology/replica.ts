@@ -7,17 +7,12 @@
  * A transaction sees those before it in its group although they are not durable yet; readers and
  * watchers see a transaction only when it is.
  */
-import assert from 'node:assert/strict'
 import { StoreError } from './error.ts'
 import type { Kind, ObjectOf } from './model.ts'
 import type { Objects } from './objects.ts'
+import { TransactionQueue } from './queue.ts'
 import type { Change, ChangeBatch, Draft, Revision, Store } from './store.ts'
 import { type Job, type Staged, stageJobs, Watchers } from './transaction.ts'
-
-/** Transactions that may wait; one more is refused with `BUSY`. */
-const waitingMax = 1024
-/** Transactions that share one write of the journal. */
-const groupMax = 128
 
 /** Where an engine makes changes durable. */
 export interface Journal {
@@ -37,9 +32,8 @@ export class ReplicaStore implements Store {
   readonly #journal: Journal
   readonly #objects: Objects
   readonly #watchers = new Watchers()
-  readonly #jobs: Job[] = []
+  readonly #queue: TransactionQueue
   #revision: Revision
-  #pump: Promise<void> | undefined
   #closed: Promise<void> | undefined
   #failure: StoreError | undefined
 
@@ -47,6 +41,16 @@ export class ReplicaStore implements Store {
     this.#journal = journal
     this.#revision = revision
     this.#objects = objects
+    const store = this
+    this.#queue = new TransactionQueue({
+      get revision() {
+        return store.#revision
+      },
+      get failure() {
+        return store.#failure
+      },
+      commit: (jobs) => this.#commitGroup(jobs),
+    })
   }
 
   get revision(): Revision {
@@ -64,19 +68,7 @@ export class ReplicaStore implements Store {
   transact<T>(
     work: (draft: Draft) => T,
   ): Promise<{ readonly value: T; readonly revision: Revision }> {
-    return new Promise((resolve, reject) => {
-      let outcome: { readonly value: T } | undefined
-      this.#enqueue({
-        run: (draft) => {
-          outcome = { value: work(draft) }
-        },
-        resolve: () => {
-          assert(outcome, 'a transaction is resolved after its work ran')
-          resolve({ value: outcome.value, revision: this.#revision })
-        },
-        reject,
-      })
-    })
+    return this.#queue.transact(work)
   }
 
   watch(listener: (batch: ChangeBatch) => void): () => void {
@@ -85,35 +77,11 @@ export class ReplicaStore implements Store {
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      await this.#pump
+      await this.#queue.close()
       this.#watchers.clear()
       await this.#journal.close()
     })()
     return this.#closed
-  }
-
-  #enqueue(job: Job): void {
-    const refusal = this.#refusal()
-    if (refusal !== undefined) {
-      job.reject(refusal)
-      return
-    }
-    this.#jobs.push(job)
-    this.#pump ??= this.#work()
-  }
-
-  #refusal(): StoreError | undefined {
-    if (this.#closed !== undefined) return new StoreError('CLOSED', 'the store is closed')
-    if (this.#failure !== undefined) return this.#failure
-    if (this.#jobs.length < waitingMax) return undefined
-    return new StoreError('BUSY', `${waitingMax} transactions wait already; try again later`)
-  }
-
-  async #work(): Promise<void> {
-    // What else is asked for in this turn joins the first group.
-    await Promise.resolve()
-    while (this.#jobs.length > 0) await this.#commitGroup(this.#jobs.splice(0, groupMax))
-    this.#pump = undefined
   }
 
   async #commitGroup(jobs: readonly Job[]): Promise<void> {

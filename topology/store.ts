@@ -41,6 +41,8 @@ export interface Draft extends Reader {
   delete(kind: Kind, id: string): void
   /** Whether an object has a claim or reference of this mark (mark.ts). */
   isClaimed(mark: string): boolean
+  /** The objects that have it, at a cost that does not grow with the topology. */
+  holders(mark: string): Iterable<{ readonly kind: Kind; readonly id: string }>
 }
 
 export interface Store extends Reader {

@@ -1,13 +1,13 @@
 /** Tunnel keys of ports, and what tunnels leave of the underlay's MTU. */
 import { createHash } from 'node:crypto'
 import { TopologyError } from './error.ts'
+import { tunnelKeyMax } from './host-schema.ts'
 import { tunnelKeyMark } from './mark.ts'
 import type { Binding, Host, TunnelZone } from './model.ts'
 import type { Draft, Reader } from './store.ts'
 
 /** Keys tried before giving up: with half of all keys taken, one in 2^64 searches fails. */
 const triesMax = 64
-const keys = 0xff_fffe
 
 /** What stands between the underlay's MTU and the inner frame's payload, without IP's header. */
 const overheads = {
@@ -26,7 +26,8 @@ const overheads = {
  */
 export function bindPort(draft: Draft, binding: Binding): Binding {
   const standing = draft.get('binding', binding.id)?.tunnelKey
-  const tunnelKey = binding.tunnelKey ?? standing ?? freeKey(draft, binding.id)
+  const kept = standing !== undefined && standing <= tunnelKeyMax ? standing : undefined
+  const tunnelKey = binding.tunnelKey ?? kept ?? freeKey(draft, binding.id)
   const bound = { ...binding, tunnelKey }
   draft.put('binding', bound)
   return bound
@@ -36,7 +37,7 @@ export function bindPort(draft: Draft, binding: Binding): Binding {
 function freeKey(draft: Draft, port: string): number {
   for (let step = 0; step < triesMax; step++) {
     const hash = createHash('sha256').update(`${port}/${step}`).digest()
-    const key = (hash.readUInt32BE(0) % keys) + 1
+    const key = (hash.readUInt32BE(0) % tunnelKeyMax) + 1
     if (!draft.isClaimed(tunnelKeyMark(key))) return key
   }
   const message = `port ${port}: no tunnel key is free; delete ports that are not used any more`
