@@ -31,12 +31,13 @@ import {
   protoTcp,
   protoUdp,
 } from './extract.ts'
+import type { UnderlayAddress } from './tunnel-source.ts'
 
 /** The tunnel header that goes with a frame to a tunnel vport. */
 export interface Tunnel {
   readonly id: number
-  readonly dst: number
-  readonly src: number
+  readonly dst: UnderlayAddress
+  readonly src: UnderlayAddress
 }
 
 /** A frame as it leaves by a vport, with the tunnel header set last, if any. */
@@ -57,20 +58,52 @@ export function applyActions(
   userspace?: (frame: Uint8Array, reason: number) => void,
   meter?: (id: number, size: number) => boolean,
 ): readonly Output[] {
-  const outputs: Output[] = []
-  let packet = Uint8Array.from(frame)
-  let tunnel: { tunnel?: Tunnel } = {}
-  for (const action of resolve(frame, actions)) {
-    if (action.kind === 'meter') {
-      if (meter?.(action.id, packet.length) === false) break
-    } else if (action.kind === 'output')
-      outputs.push({ port: action.port, frame: Uint8Array.from(packet), ...tunnel })
-    else if (action.kind === 'userspace') userspace?.(packet, action.reason)
-    else if (action.kind === 'setTunnel')
-      tunnel = { tunnel: { id: action.id, dst: action.dst, src: action.src } }
-    else packet = rewrite(packet, action)
-  }
-  return outputs
+  const walk = { packet: Uint8Array.from(frame), tunnel: {}, outputs: [], userspace, meter }
+  applyTo(walk, resolve(frame, actions))
+  return walk.outputs
+}
+
+/** A packet on its way through actions. */
+interface Walk {
+  packet: Bytes
+  tunnel: { tunnel?: Tunnel }
+  readonly outputs: Output[]
+  readonly userspace: ((frame: Uint8Array, reason: number) => void) | undefined
+  readonly meter: ((id: number, size: number) => boolean) | undefined
+}
+
+function applyTo(walk: Walk, actions: readonly Resolved[]): void {
+  for (const action of actions)
+    switch (action.kind) {
+      case 'meter':
+        if (walk.meter?.(action.id, walk.packet.length) === false) return
+        break
+      case 'output':
+        walk.outputs.push({
+          port: action.port,
+          frame: Uint8Array.from(walk.packet),
+          ...walk.tunnel,
+        })
+        break
+      case 'userspace':
+        walk.userspace?.(walk.packet, action.reason)
+        break
+      case 'setTunnel':
+        walk.tunnel = { tunnel: { id: action.id, dst: action.dst, src: action.src } }
+        break
+      case 'clone': {
+        const packet = Uint8Array.from(walk.packet)
+        applyTo({ ...walk, packet }, resolve(packet, action.actions))
+        break
+      }
+      // Connection tracking changes no bytes; what comes after a new look-up is not of this list.
+      case 'ct':
+        break
+      case 'recirculate':
+        return
+      default:
+        walk.packet = rewrite(walk.packet, action)
+    }
 }
 
 /** The actions that the length of the packet chooses. No action before changes it but for tags. */
@@ -84,7 +117,10 @@ function resolve(frame: Uint8Array, actions: readonly Action[]): readonly Resolv
 }
 
 type Resolved = Exclude<Action, { kind: 'checkPacketLength' }>
-type Rewrite = Exclude<Resolved, { kind: 'output' | 'userspace' | 'setTunnel' | 'meter' }>
+type Rewrite = Exclude<
+  Resolved,
+  { kind: 'output' | 'userspace' | 'setTunnel' | 'meter' | 'clone' | 'ct' | 'recirculate' }
+>
 type Bytes = Uint8Array<ArrayBuffer>
 
 /** Changes the packet in place where its size stays. */

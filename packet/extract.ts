@@ -24,7 +24,7 @@
  */
 import { readU16, readU32 } from './bytes.ts'
 import { isExtension, walkExtensions } from './extension.ts'
-import { type FlowKey, fragFirst, fragLater, fragNone, keyWords } from './flow-key.ts'
+import { clearKey, type FlowKey, fragFirst, fragLater, fragNone } from './flow-key.ts'
 
 export const etherTypeIpv4 = 0x0800
 export const etherTypeArp = 0x0806
@@ -43,7 +43,7 @@ export const vlanPresent = 0x1000
 /** Fills `key` from a frame; false, and the key untouched, when there is no Ethernet header. */
 export function extractKey(frame: Uint8Array, inPort: number, key: FlowKey): boolean {
   if (frame.length < 14) return false
-  for (let word = 0; word < keyWords; word++) key[word] = 0
+  clearKey(key)
   key[0] = inPort
   key[3] = readU16(frame, 0)
   key[4] = readU32(frame, 2)

@@ -1,7 +1,8 @@
 /** Actions as text, in the notation of Open vSwitch's datapath: `set(eth(src=…,dst=…)),3`. */
-import type { Action } from './action.ts'
+import { type Action, actionDepthMax } from './action.ts'
 import { formatIp, formatIpv6, formatMac } from './address.ts'
 import { type Notation, parseNumber, parseValue, Scanner } from './text-value.ts'
+import type { UnderlayAddress } from './tunnel-source.ts'
 
 /** `drop` when there are none. */
 export function formatActions(actions: readonly Action[]): string {
@@ -18,15 +19,16 @@ export function parseActions(text: string): readonly Action[] {
 
 /** Reads actions up to the end of the text. @throws TextError */
 export function parseActionsFrom(scanner: Scanner): readonly Action[] {
-  const actions = parseList(scanner)
+  const actions = parseList(scanner, 1)
   if (!scanner.atEnd) scanner.fail('"," or the end')
   return actions
 }
 
-function parseList(scanner: Scanner): readonly Action[] {
+function parseList(scanner: Scanner, depth: number): readonly Action[] {
+  if (depth > actionDepthMax) scanner.fail(`actions in actions ${actionDepthMax} deep at most`)
   const actions: Action[] = []
   if (scanner.takes('drop')) return actions
-  do actions.push(...parseAction(scanner))
+  do actions.push(...parseAction(scanner, depth))
   while (scanner.takes(','))
   return actions
 }
@@ -68,6 +70,12 @@ function formatAction(action: Action): string {
       const lessEqual = formatActions(action.lessEqual)
       return `check_pkt_len(size=${action.length},gt(${greater}),le(${lessEqual}))`
     }
+    case 'clone':
+      return `clone(${formatActions(action.actions)})`
+    case 'ct':
+      return formatConntrack(action)
+    case 'recirculate':
+      return `recirc(${formatHex(action.id)})`
     case 'userspace':
       return `userspace(reason=${action.reason})`
   }
@@ -79,7 +87,20 @@ function formatArp({ op, sha, spa, tha, tpa }: Extract<Action, { kind: 'setArp' 
 }
 
 function formatTunnel({ id, dst, src }: Extract<Action, { kind: 'setTunnel' }>): string {
-  return `set(tunnel(tun_id=${formatHex(id)},src=${formatIp(src)},dst=${formatIp(dst)}))`
+  const text = [`tun_id=${formatHex(id)}`, formatEnd('src', src), formatEnd('dst', dst)]
+  return `set(tunnel(${text.join(',')}))`
+}
+
+function formatEnd(name: string, address: UnderlayAddress): string {
+  if (typeof address === 'number') return `${name}=${formatIp(address)}`
+  return `ipv6_${name}=${formatIpv6(address)}`
+}
+
+function formatConntrack({ commit, zone, mark }: Extract<Action, { kind: 'ct' }>): string {
+  const parts = commit ? ['commit'] : []
+  if (zone !== 0) parts.push(`zone=${zone}`)
+  if (mark !== undefined) parts.push(`mark=${formatHex(mark.value)}/${formatHex(mark.mask)}`)
+  return parts.length === 0 ? 'ct' : `ct(${parts.join(',')})`
 }
 
 /** `cfi` is printed where it is set, though it does nothing. */
@@ -110,7 +131,7 @@ const shapes = {
 /** Fields in the order given. */
 type Fields = ReadonlyMap<string, number>
 
-function parseAction(scanner: Scanner): readonly Action[] {
+function parseAction(scanner: Scanner, depth: number): readonly Action[] {
   const position = scanner.position
   const word = scanner.word()
   if (/^\d{1,10}$/.test(word) && Number(word) <= 0xffff_ffff)
@@ -128,24 +149,70 @@ function parseAction(scanner: Scanner): readonly Action[] {
       scanner.expect('(')
       return [{ kind: 'meter', id: endAt(scanner, ')', parseNumber(scanner, 'decimal', 32)) }]
     case 'check_pkt_len':
-      return [parseCheckLength(scanner)]
+      return [parseCheckLength(scanner, depth)]
+    case 'clone':
+      scanner.expect('(')
+      return [{ kind: 'clone', actions: endAt(scanner, ')', parseList(scanner, depth + 1)) }]
+    case 'ct':
+      return [parseConntrack(scanner)]
+    case 'recirc':
+      return [parseRecirculation(scanner)]
     default:
       return scanner.fail(
-        'a port number, set, meter, check_pkt_len, push_vlan, pop_vlan or userspace',
+        'a port number, set, meter, check_pkt_len, clone, ct, recirc, push_vlan, pop_vlan or userspace',
         position,
       )
   }
 }
 
-function parseCheckLength(scanner: Scanner): Action {
+function parseCheckLength(scanner: Scanner, depth: number): Action {
   scanner.expect('(')
   scanner.expect('size=')
   const length = parseNumber(scanner, 'decimal', 16)
   scanner.expect(',gt(')
-  const greater = endAt(scanner, ')', parseList(scanner))
+  const greater = endAt(scanner, ')', parseList(scanner, depth + 1))
   scanner.expect(',le(')
-  const lessEqual = endAt(scanner, ')', parseList(scanner))
+  const lessEqual = endAt(scanner, ')', parseList(scanner, depth + 1))
   return endAt(scanner, ')', { kind: 'checkPacketLength', length, greater, lessEqual })
+}
+
+/** `ct`, or `ct(commit,zone=5,mark=0x1/0xff)`; a mark without a mask is a whole one. */
+function parseConntrack(scanner: Scanner): Action {
+  let [commit, zone] = [false, 0]
+  let mark: { value: number; mask: number } | undefined
+  if (scanner.takes('('))
+    do {
+      const position = scanner.position
+      const word = scanner.word()
+      if (word === 'commit') commit = true
+      else if (word === 'zone') zone = readAfterEquals(scanner, 16)
+      else if (word === 'mark') {
+        const value = readAfterEquals(scanner, 32)
+        const mask = scanner.takes('/') ? parseNumber(scanner, 'hex', 32) : 0xffff_ffff
+        mark = { value, mask }
+      } else scanner.fail('commit, zone= or mark=', position)
+    } while (!endsList(scanner))
+  return { kind: 'ct', zone, commit, ...(mark === undefined ? {} : { mark }) }
+}
+
+function readAfterEquals(scanner: Scanner, bits: number): number {
+  scanner.expect('=')
+  return parseNumber(scanner, 'hex', bits)
+}
+
+/** Moves over a comma, or over the end of the list: then true. */
+function endsList(scanner: Scanner): boolean {
+  if (scanner.takes(',')) return false
+  scanner.expect(')')
+  return true
+}
+
+function parseRecirculation(scanner: Scanner): Action {
+  scanner.expect('(')
+  const position = scanner.position
+  const id = parseNumber(scanner, 'hex', 16)
+  if (id === 0) scanner.fail('a number from 1 to 0xffff', position)
+  return endAt(scanner, ')', { kind: 'recirculate', id })
 }
 
 function endAt<T>(scanner: Scanner, end: string, value: T): T {
@@ -232,11 +299,26 @@ function parseSetArp(scanner: Scanner): readonly Action[] {
   return [{ kind: 'setArp', op: given('op'), sha, spa, tha, tpa }]
 }
 
+/** Either `src` and `dst`, or `ipv6_src` and `ipv6_dst`. */
 function parseSetTunnel(scanner: Scanner): readonly Action[] {
-  const { ip, u32 } = shapes
-  const given = parseAll(scanner, { tun_id: u32, dst: ip, src: ip })
-  return [{ kind: 'setTunnel', id: given('tun_id'), dst: given('dst'), src: given('src') }]
+  const given = new Map<string, UnderlayAddress>()
+  scanner.list(() => {
+    const { position } = scanner
+    const name = scanner.word()
+    if (!tunnelWords.has(name) || given.has(name))
+      scanner.fail(`one of ${[...tunnelWords].join(', ')}, each once`, position)
+    scanner.expect('=')
+    if (name.startsWith('ipv6_')) given.set(name, parseValue(scanner, 'ipv6', 128))
+    else given.set(name, parseNumber(scanner, name === 'tun_id' ? 'hex' : 'ip', 32))
+  })
+  const [id, family] = [given.get('tun_id'), given.has('ipv6_dst') ? 'ipv6_' : '']
+  const [dst, src] = [given.get(`${family}dst`), given.get(`${family}src`)]
+  if (typeof id !== 'number' || dst === undefined || src === undefined || given.size !== 3)
+    return scanner.fail('tun_id=, src= and dst= of one family in this group')
+  return [{ kind: 'setTunnel', id, dst, src }]
 }
+
+const tunnelWords: ReadonlySet<string> = new Set(['tun_id', 'src', 'dst', 'ipv6_src', 'ipv6_dst'])
 
 /** Reads `(name=value,…)`, each name at most once. */
 function parseFields(scanner: Scanner, known: Readonly<Record<string, Shape>>): Fields {

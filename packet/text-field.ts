@@ -37,6 +37,14 @@ const tunnel: Group = {
     src: { ...fields.tunnelSrc, notation: 'ip' },
   },
 }
+const recirculation: Group = {
+  name: 'recirc_id',
+  fields: { '': { ...fields.recirculation, notation: 'hex' } },
+}
+const ctState: Group = {
+  name: 'ct_state',
+  fields: { '': { ...fields.ctState, notation: 'hex' } },
+}
 const inPort: Group = {
   name: 'in_port',
   fields: { '': { ...fields.inPort, notation: 'decimal' } },
@@ -104,7 +112,7 @@ const icmpv4: Group = { name: 'icmp', fields: icmp }
 const icmpv6: Group = { name: 'icmpv6', fields: icmp }
 const tp: Group = { name: 'tp', fields: ports }
 
-const linkGroups = [tunnel, inPort, eth, vlanGroup, ethType]
+const linkGroups = [recirculation, tunnel, inPort, ctState, eth, vlanGroup, ethType]
 
 const known = [...linkGroups, ipv4, ipv6, arp, tcp, tcpFlags, udp, sctp, icmpv4, icmpv6, tp]
 

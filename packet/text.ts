@@ -89,6 +89,7 @@ export function presentMask(key: FlowKey): FlowKey {
   }
   add('inPort', 'ethDst', 'ethSrc', 'ethType')
   if (readField(key, 'tunnelId') || readField(key, 'tunnelSrc')) add('tunnelId', 'tunnelSrc')
+  if (readField(key, 'recirculation')) add('recirculation', 'ctState')
   if (readField(key, 'vlan') & vlanPresent) add('vlan')
   const type = readField(key, 'ethType')
   if (type === etherTypeArp) add('arpOp', 'ipSrc', 'ipDst', 'arpSha', 'arpTha')
