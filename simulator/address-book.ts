@@ -2,7 +2,7 @@
  * Numbers for IPv6 addresses, so that flow state keeps connections of both families in one table of
  * words. A number stands for its address as long as an entry holds it, and until the next sweep.
  */
-import { formatWords6, type Words6 } from '../packet/address6.ts'
+import type { Words6 } from '../packet/address6.ts'
 import { AddressTable } from './address-table.ts'
 
 export const limits = {
@@ -15,7 +15,7 @@ export const limits = {
 interface Named {
   readonly words: Words6
   readonly number: number
-  readonly text: string
+  readonly hash: number
   holders: number
 }
 
@@ -38,7 +38,7 @@ export class AddressBook {
     if (known !== undefined) return known.number
     if (this.#byAddress.size >= limits.addresses) return noNumber
     const words: Words6 = [a, b, c, d]
-    const named = { words, number: this.#free(), text: formatWords6(words), holders: 0 }
+    const named = { words, number: this.#free(), hash: hashWords(words), holders: 0 }
     this.#byAddress.set(words, named)
     this.#byNumber.set(named.number, named)
     return named.number
@@ -48,8 +48,9 @@ export class AddressBook {
     return this.#byNumber.get(number)?.words
   }
 
-  textOf(number: number): string {
-    return this.#byNumber.get(number)?.text ?? ''
+  /** The same for an address whatever its number. */
+  hashOf(number: number): number {
+    return this.#byNumber.get(number)?.hash ?? 0
   }
 
   hold(number: number): void {
@@ -79,4 +80,14 @@ export class AddressBook {
     this.#next = (this.#next + 1) >>> 0
     return number
   }
+}
+
+/** A hash of 32 bits. */
+function hashWords(words: Words6): number {
+  let hash = 0
+  for (const word of words) {
+    const mixed = Math.imul(hash ^ word, 0x85eb_ca6b)
+    hash = Math.imul(mixed ^ (mixed >>> 15), 0xc2b2_ae35) ^ (mixed >>> 13)
+  }
+  return hash >>> 0
 }

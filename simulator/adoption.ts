@@ -32,10 +32,10 @@ export function adoptFlows(world: AdoptionWorld): { kept: number; removed: numbe
   // The flow used last comes last: of two places of one MAC address it has the right one.
   const installed = [...world.datapath.flows()].sort(byIdleness)
   for (const flow of installed) inheritMacs(world, flow)
-  for (const flow of installed) inheritState(world, flow)
-  let kept = 0
-  for (const flow of installed) {
-    if (kept < world.flows.limit && judge(world, flow)) kept++
+  const undecided = installed.filter((flow) => !inheritState(world, flow))
+  let kept = installed.length - undecided.length
+  for (const flow of undecided) {
+    if (judge(world, flow)) kept++
     else world.datapath.remove(flow.id)
   }
   return { kept, removed: installed.length - kept }
@@ -54,12 +54,17 @@ function inheritMacs(world: AdoptionWorld, flow: InstalledFlow): void {
   learning.commit(sim, nowMs - flow.stats.idleMs)
 }
 
-/** Connections and translations whose way there a flow shows; ways back are found by them. */
-function inheritState(world: AdoptionWorld, flow: InstalledFlow): void {
+/**
+ * Connections and translations whose way there a flow shows; ways back are found by them. True when
+ * the flow is kept already: it passes no filter, so nothing that others show makes it another.
+ */
+function inheritState(world: AdoptionWorld, flow: InstalledFlow): boolean {
   const { topology, sim, nowMs } = world
   sim.passage.preferred = preferredBy(flow.actions ?? [])
-  if (agrees(world, flow)) topology.state.commit(sim.effects, nowMs)
+  const isRight = agrees(world, flow)
+  if (isRight && sim.delivered) topology.state.commit(sim.effects, nowMs)
   sim.passage.preferred = undefined
+  return isRight && sim.passage.zone === undefined && take(world, flow)
 }
 
 function preferredBy(actions: readonly Action[]): Preferred {
@@ -87,11 +92,16 @@ function agrees(world: AdoptionWorld, { key, mask, actions }: InstalledFlow): bo
 
 /** Whether the flow does what it should; if so it is ours from now on. */
 function judge(world: AdoptionWorld, flow: InstalledFlow): boolean {
-  const { sim, flows, nowMs } = world
-  if (!agrees(world, flow)) return false
+  return agrees(world, flow) && take(world, flow)
+}
+
+/** Answers for a flow that was just simulated, while there is room. */
+function take({ sim, flows, nowMs }: AdoptionWorld, flow: InstalledFlow): boolean {
+  if (flows.table.size >= flows.limit) return false
   const idleMs = Number.isFinite(flow.stats.idleMs) ? flow.stats.idleMs : 0
   flows.take(flow.id, {
-    tags: sim.tags.slice(0, sim.tagCount),
+    tags: sim.tags,
+    tagCount: sim.tagCount,
     sources: sim.sources.slice(),
     usedMs: nowMs - idleMs,
     endsMs: Number.POSITIVE_INFINITY,
@@ -132,6 +142,7 @@ function equalLists(a: readonly Action[], b: readonly Action[]): boolean {
 
 function equalActions(a: Action, b: Action | undefined): boolean {
   if (b === undefined || a.kind !== b.kind) return false
+  if (a.kind === 'output' && b.kind === 'output') return a.port === b.port
   if (a.kind === 'checkPacketLength' && b.kind === 'checkPacketLength')
     return (
       a.length === b.length &&

@@ -20,6 +20,7 @@ import type { Effect } from './effect.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { sourceFor6 } from './router-port6.ts'
+import type { OutcomeKind, Simulation } from './simulation.ts'
 import type { AnyAddress } from './tag.ts'
 
 export const limits = {
@@ -52,6 +53,15 @@ export function isAnswerable(effect: Effect): effect is Answerable {
     default:
       return false
   }
+}
+
+/**
+ * Whether what a walk wants remembered is to be: of what is dropped nothing, but of what is answered
+ * on its way, since the answer goes back by the translations that the packet came through.
+ */
+export function leavesState({ effects, delivered }: Simulation, outcome: OutcomeKind): boolean {
+  if (outcome === 'forward') return delivered && effects.length > 0
+  return outcome === 'consumed' && effects.some(isAnswerable)
 }
 
 /** What a packet was answered with: a frame, or nothing for want of permission or sense. */

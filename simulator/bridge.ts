@@ -1,27 +1,31 @@
 /**
  * The virtual bridge: a learning switch that knows most stations from the topology.
  *
- * It reads MAC addresses and, of broadcasts, ARP; of multicasts, neighbour solicitations. Tagged
- * frames cross it as they are. An ARP request for an address that it knows is turned into the reply
+ * It reads MAC addresses and, of broadcasts, ARP; of multicasts, neighbour solicitations. What it
+ * does with tags is in vlan.ts. An ARP request for an address that it knows is turned into the reply
  * and sent back; as that is a flow like any other, the kernel goes on answering while the agent is
  * dead. Solicitations for addresses that it knows are answered in bridge6.ts.
  */
 
+import { fields } from '../packet/flow-key.ts'
 import type { QosPolicy } from '../topology/model.ts'
 import type { AddressTable } from './address-table.ts'
 import { simulateSolicitation } from './bridge6.ts'
 import { type DhcpService, dhcpServerMac } from './dhcp.ts'
 import type { Filtered } from './filter.ts'
 import { joinMac, type MacTable } from './mac-table.ts'
-import { isActive, leavePort, type VirtualBridgePort } from './port.ts'
+import { isActive, type VirtualBridgePort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { type Simulation, word } from './simulation.ts'
 import { addressTag, macTag, type Tag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
+import { floodScope, isCarried, isLinkLocal, isReached, vlanOf } from './vlan.ts'
 
 /** Where a MAC address is. */
 export interface MacEntry {
   readonly mac: number
+  /** Where the bridge tells VLANs apart; 0 for untagged frames. */
+  readonly vlan: number
   readonly port: VirtualBridgePort
   readonly tag: Tag
   /** Seen as a source, rather than known from the topology: it ages. */
@@ -54,6 +58,8 @@ export interface VirtualBridge extends Filtered {
   readonly floodTag: Tag
   /** Ordered by id, so that floods always have the same order. */
   readonly ports: VirtualBridgePort[]
+  /** How many of them have a VLAN: with any it is VLAN-aware. */
+  accessPorts: number
   /** The router ports linked to this bridge: they take next hops from `addresses`. */
   readonly routerPorts: Set<VirtualRouterPort>
   readonly macs: MacTable<MacEntry>
@@ -86,9 +92,12 @@ export function simulateBridge(
   const { work } = sim
   sim.seeEthSrc()
   if (isGroup(word(work, 5))) return sim.drop('source is a group address')
-  noteSource(sim, bridge, ingress)
-
   sim.seeEthDst()
+  // Before the source is learned: a port that spanning trees block sends these, and nothing else.
+  if (isLinkLocal(sim)) return simulateLinkLocal(sim, ingress)
+  const vlan = vlanOf(sim, bridge)
+  noteSource(sim, ingress, vlan)
+
   if (isGroup(word(work, 3))) {
     if (isBroadcast(sim)) return simulateBroadcast(sim, bridge, ingress)
     if (work[3] === 0x3333 && word(work, 4) >>> 24 === 0xff)
@@ -96,10 +105,10 @@ export function simulateBridge(
     sim.story?.push(`bridge ${bridge.name}: multicast goes to all ports`)
     return flood
   }
-  const entry = bridge.macs.find(word(work, 3), word(work, 4))
+  const entry = bridge.macs.find(vlan * 0x1_0000 + word(work, 3), word(work, 4))
   if (entry === undefined) {
     // The flood must end once the address is known.
-    sim.tag(macTag(bridge.id, joinMac(word(work, 3), word(work, 4))))
+    sim.tag(macTag(bridge.id, joinMac(word(work, 3), word(work, 4)), vlan))
     sim.story?.push(`bridge ${bridge.name}: destination is unknown, so it goes to all ports`)
     return flood
   }
@@ -109,15 +118,27 @@ export function simulateBridge(
   return entry.port
 }
 
-/** Sends a frame to the exterior ports of a flood; the caller walks on to the interior ones. */
-export function floodExterior(sim: Simulation, ingress: VirtualBridgePort): void {
-  sim.tag(ingress.bridge.floodTag)
-  for (const port of ingress.bridge.ports) {
+/**
+ * Sends a frame to the exterior ports of a flood that this host has; the caller walks on to the
+ * interior ones. `ingress` is undefined for a flood that another host began.
+ * `depart` takes a copy out by a port that does something with it.
+ */
+export function floodExterior(
+  sim: Simulation,
+  bridge: VirtualBridge,
+  ingress: VirtualBridgePort | undefined,
+  depart: (sim: Simulation, port: VirtualBridgePort) => void,
+): void {
+  sim.tag(bridge.floodTag)
+  const scope = floodScope(sim, bridge)
+  for (const port of bridge.ports) {
     if (port === ingress || port.output === undefined || !isActive(port)) continue
-    if (port.outbound !== undefined) {
+    if (!isReached(port, scope)) continue
+    if (port.outbound !== undefined || port.vlan !== 0 || port.mirrors !== undefined) {
       const { devices } = sim
       sim.save()
-      leavePort(sim, port)
+      depart(sim, port)
+      if (sim.looped || sim.missing !== undefined) return
       sim.restore(devices)
       continue
     }
@@ -126,24 +147,32 @@ export function floodExterior(sim: Simulation, ingress: VirtualBridgePort): void
   }
 }
 
+/** Of frames that are not for bridges to pass on, only those of spanning trees go, over trunks. */
+function simulateLinkLocal(sim: Simulation, ingress: VirtualBridgePort): typeof flood | undefined {
+  if (!isCarried(sim, ingress)) return sim.drop('frame is for the link alone')
+  sim.story?.push(`bridge ${ingress.bridge.name}: spanning-tree frame goes to all other trunks`)
+  return flood
+}
+
 /**
  * Notes who sent the frame. The tag also lies on flows *from* an address: when it has moved, the
  * next frame from its old place must come to the agent again, to be learned there again.
  */
-function noteSource(sim: Simulation, bridge: VirtualBridge, ingress: VirtualBridgePort): void {
+function noteSource(sim: Simulation, ingress: VirtualBridgePort, vlan: number): void {
+  const { bridge } = ingress
   const high = word(sim.work, 5)
   const low = word(sim.work, 6)
-  const entry = bridge.macs.find(high, low)
+  const entry = bridge.macs.find(vlan * 0x1_0000 + high, low)
   if (entry === undefined) {
     const mac = joinMac(high, low)
-    sim.tag(macTag(bridge.id, mac))
-    sim.effects.push({ kind: 'learnMac', port: ingress, mac })
+    sim.tag(macTag(bridge.id, mac, vlan))
+    sim.effects.push({ kind: 'learnMac', port: ingress, mac, vlan })
     return
   }
   sim.tag(entry.tag)
   if (!entry.learned) return
   if (entry.port === ingress) sim.sources.push(entry)
-  else sim.effects.push({ kind: 'learnMac', port: ingress, mac: entry.mac })
+  else sim.effects.push({ kind: 'learnMac', port: ingress, mac: entry.mac, vlan })
 }
 
 function simulateBroadcast(
@@ -157,9 +186,9 @@ function simulateBroadcast(
     sim.story?.push(`bridge ${bridge.name}: broadcast goes to all ports`)
     return flood
   }
-  sim.see('arpOp')
-  sim.see('ipSrc')
-  sim.see('ipDst')
+  sim.see(fields.arpOp)
+  sim.see(fields.ipSrc)
+  sim.see(fields.ipDst)
   if (work[10] === work[14]) return simulateGratuitousArp(sim, bridge, ingress)
   if (word(work, 19) >>> 16 !== arpRequest) return flood
   return answerArp(sim, bridge, ingress)
@@ -175,7 +204,7 @@ function simulateGratuitousArp(
   const address = word(work, 10)
   const entry = bridge.addresses.get(address | 0)
   sim.tag(entry?.tag ?? addressTag(bridge.id, address))
-  sim.see('arpSha')
+  sim.see(fields.arpSha)
   const mac = joinMac(word(work, 11) & 0xffff, word(work, 12))
   const honest = work[11] === work[5] && work[12] === work[6]
   if (honest && address !== 0 && (entry === undefined || (entry.learned && entry.mac !== mac)))
@@ -203,7 +232,7 @@ function answerArp(
     return flood
   }
   // A probe for one's own address must stay without an answer, or one would give it up.
-  sim.see('arpSha')
+  sim.see(fields.arpSha)
   const asker = joinMac(word(work, 11) & 0xffff, word(work, 12))
   if (entry.mac === asker) return flood
   sim.story?.push(`bridge ${bridge.name}: answers the ARP request from what it knows`)

@@ -7,6 +7,7 @@
  * packet and not in the flow key, so for the others the agent looks at each.
  */
 import { wordsOf6 } from '../packet/address6.ts'
+import { fields } from '../packet/flow-key.ts'
 import type { flood } from './bridge.ts'
 import { joinMac } from './mac-table.ts'
 import type { VirtualBridgePort } from './port.ts'
@@ -45,9 +46,9 @@ function isSolicitation(sim: Simulation): boolean {
   const { work } = sim
   sim.seeEthType()
   if (work[7] !== 0 || work[8] !== ethertypeIpv6) return false
-  sim.see('ipProto')
-  sim.see('ipFrag')
+  sim.see(fields.ipProto)
+  sim.see(fields.ipFrag)
   if ((word(work, 9) & 0xff) !== protoIcmpv6 || word(work, 9) >>> 24 !== 0) return false
-  sim.see('tpSrc')
+  sim.see(fields.tpSrc)
   return (word(work, 18) & 0xffff) === solicitation
 }

@@ -6,6 +6,7 @@
 import { meets } from './condition.ts'
 import { translate } from './nat.ts'
 import type { VirtualChain, VirtualRule } from './policy.ts'
+import { redirect } from './redirect.ts'
 import type { Simulation } from './simulation.ts'
 
 export const limits = {
@@ -15,7 +16,7 @@ export const limits = {
   rules: 100_000,
 } as const
 
-export type ChainVerdict = 'accept' | 'drop' | 'reject'
+export type ChainVerdict = 'accept' | 'drop' | 'reject' | 'redirect'
 type Result = ChainVerdict | 'return' | undefined
 
 /** What a chain decides. */
@@ -79,6 +80,8 @@ function runRule(sim: Simulation, chain: VirtualChain, rule: VirtualRule, depth:
       const result = runRules(sim, action.chain, depth + 1)
       return result === 'return' ? undefined : result
     }
+    case 'redirect':
+      return redirect(sim, action)
     default: {
       const outcome = translate(sim, rule, action)
       if (outcome === 'skip') return undefined

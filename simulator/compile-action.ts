@@ -4,6 +4,8 @@ import { parseCidr6, wordsOf6 } from '../packet/address6.ts'
 import type { PrefixTranslation } from '../packet/prefix-translation.ts'
 import type { RuleAction } from '../topology/model.ts'
 import type { VirtualChain } from './policy.ts'
+import type { VirtualPort } from './port.ts'
+import { compileRedirect, type RedirectAction } from './redirect.ts'
 import type { AnyAddress } from './tag.ts'
 
 /**
@@ -23,6 +25,7 @@ type Verdict = 'accept' | 'continue' | 'return'
 export type CompiledAction =
   | { readonly kind: 'accept' | 'drop' | 'reject' | 'return' | 'continue' }
   | { readonly kind: 'jump'; readonly chain: VirtualChain }
+  | RedirectAction
   | NatAction
 
 export type NatAction =
@@ -43,10 +46,11 @@ export type NatAction =
     }
   | { readonly kind: 'reverseSnat' | 'reverseDnat'; readonly verdict: Verdict }
 
-/** `chain` finds the chain of a jump. */
+/** `chain` finds the chain of a jump, `port` the port of a redirection when it is needed. */
 export function compileAction(
   action: RuleAction,
   chain: (id: string) => VirtualChain,
+  port: (id: string) => VirtualPort | undefined,
 ): CompiledAction {
   switch (action.kind) {
     case 'accept':
@@ -57,6 +61,8 @@ export function compileAction(
       return { kind: action.kind }
     case 'jump':
       return { kind: 'jump', chain: chain(action.chain) }
+    case 'redirect':
+      return compileRedirect(action, port)
     case 'staticSnat':
     case 'staticDnat':
       return { ...action, address: addressOf(action.address) }

@@ -45,6 +45,7 @@ export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): Virtua
     tag: bridgeTag(id),
     floodTag: floodTag(id),
     ports: [],
+    accessPorts: 0,
     routerPorts: new Set(),
     macs: new MacTable(),
     learnedMacs: 0,
@@ -69,6 +70,8 @@ export function compileRouter({ id, name, adminUp }: Router, zone: Zone): Virtua
     routes: new RouteTable(id),
     routes6: new RouteTable6(id),
     traces: undefined,
+    balancer: undefined,
+    probes: undefined,
   }
 }
 
@@ -77,7 +80,7 @@ export function compileBridgePort(
   bridge: VirtualBridge,
   zone: Zone,
 ): VirtualBridgePort {
-  return { kind: 'bridge', ...portState(port, zone), bridge }
+  return { kind: 'bridge', ...portState(port, zone), bridge, vlan: port.vlan ?? 0 }
 }
 
 export function compileRouterPort(
@@ -104,10 +107,13 @@ export function compileRouterPort(
     mtu: port.mtu ?? 0,
     neighbors,
     learned: new Map(),
+    told: new Map(),
     nextHops: new Map(),
     localRoutes: addresses.map((cidr, at) => localRoute(`local:${port.id}:${at}`, cidr)),
     routes: new Set(),
     routesUp: false,
+    routesFar: false,
+    speaker: undefined,
     six: compileRouterPort6(port),
   }
   connect6(compiled)
@@ -133,18 +139,22 @@ export function compileRoute(route: Route, port: VirtualRouterPort | undefined):
   }
 }
 
-const unfiltered = { inbound: undefined, outbound: undefined } as const
+const unfiltered = { inbound: undefined, outbound: undefined, mirrors: undefined } as const
+
+/** Most ports are in no group; a set of its own would be a third of what one takes. */
+const noGroups: ReadonlySet<string> = new Set()
 
 function portState({ id, adminUp, portGroups }: BridgePort | RouterPort, zone: Zone) {
   return {
     ...unfiltered,
     zone,
-    groups: new Set(portGroups),
+    groups: portGroups === undefined ? noGroups : new Set(portGroups),
     id,
     tag: portTag(id),
     adminUp,
     peer: undefined,
     bound: false,
+    remote: undefined,
     vport: 0,
     output: undefined,
     qos: undefined,

@@ -31,6 +31,7 @@ export function compileRouterPort6(port: RouterPort): RouterPort6 | undefined {
     linkLocal,
     neighbors,
     learned: new AddressTable(),
+    told: new AddressTable(),
     nextHops: new AddressTable(),
     // The same link-local address on two ports is two addresses: the ingress port knows its own.
     localRoutes: configured

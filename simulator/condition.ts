@@ -8,7 +8,7 @@
 import { parseCidr, parseMac, prefixMask } from '../packet/address.ts'
 import { parseCidr6, type Words6, wordsOf6 } from '../packet/address6.ts'
 import { protoUnreadable } from '../packet/extension.ts'
-import { fragLater, fragNone } from '../packet/flow-key.ts'
+import { fields, fragLater, fragNone } from '../packet/flow-key.ts'
 import type { Condition } from '../topology/model.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import type { VirtualRule } from './policy.ts'
@@ -118,7 +118,7 @@ export function meets(
 /** What is not IP is in no fragments. */
 function meetsFragments(sim: Simulation, policy: VirtualRule['fragments']): boolean {
   if (!isIp(sim)) return policy !== 'nonHeader'
-  sim.see('ipFrag')
+  sim.see(fields.ipFrag)
   const frag = word(sim.work, 9) >>> 24
   if (policy === 'unfragmented') return frag === fragNone
   return policy === 'nonHeader' ? frag === fragLater : frag !== fragLater
@@ -145,7 +145,7 @@ function holds(sim: Simulation, one: Check): boolean {
     case 'dstRewritten':
       return passage.frame.dstRewritten
     case 'vlan':
-      sim.see('vlan')
+      sim.see(fields.vlan)
       return one.a === noVlan ? work[7] === 0 : work[7] !== 0 && (word(work, 7) & 0xfff) === one.a
     case 'ethType':
       sim.seeEthType()
@@ -164,12 +164,12 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
   switch (one.kind) {
     case 'protocol':
       if (!isIp(sim)) return false
-      sim.see('ipProto')
+      sim.see(fields.ipProto)
       noteHidden(sim)
       return (word(work, 9) & 0xff) === one.a
     case 'tos':
       if (!isIp(sim)) return false
-      sim.see('ipTos')
+      sim.see(fields.ipTos)
       return ((word(work, 9) >>> 8) & 0xff) === one.a
     case 'src':
       if (one.words !== undefined) return isInNetwork6(sim, 10, one.words, one.b)
@@ -187,13 +187,13 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
       return isIp(sim) && passage.dstGroups(sim)?.has(one.id) === true
     case 'srcPorts': {
       if (!seePorts(sim)) return false
-      sim.see('tpSrc')
+      sim.see(fields.tpSrc)
       const port = word(work, 18) & 0xffff
       return port >= one.a && port <= one.b
     }
     case 'dstPorts': {
       if (!seePorts(sim)) return false
-      sim.see('tpDst')
+      sim.see(fields.tpDst)
       const port = word(work, 18) >>> 16
       return port >= one.a && port <= one.b
     }
@@ -254,9 +254,9 @@ function noteHidden({ work, passage }: Simulation): void {
 /** Whether the packet has ports, or an ICMP type and code; either half is for the caller to see. */
 export function seePorts(sim: Simulation): boolean {
   if (!isIp(sim)) return false
-  sim.see('ipFrag')
+  sim.see(fields.ipFrag)
   if (word(sim.work, 9) >>> 24 === fragLater) return false
-  sim.see('ipProto')
+  sim.see(fields.ipProto)
   noteHidden(sim)
   switch (word(sim.work, 9) & 0xff) {
     case 1:

@@ -1,35 +1,42 @@
 /**
- * What becomes of each packet: simulate it, then forward, drop, park or answer it. Effects are
- * committed here and nowhere else.
- *
- * Whatever one packet sets off (packets the agent makes, packets that waited for a fact) is queued
- * and done after it, so that one simulation never interrupts another.
+ * What becomes of each packet: simulate it, then forward, drop, park or answer it; effects are
+ * committed here only. What one packet sets off (packets the agent makes, packets that waited for
+ * a fact) is queued and done after it, so that no simulation interrupts another.
  */
-import {
-  type Datapath,
-  DatapathError,
-  type Offload,
-  pendingChecksumOf,
-  segmentSizeOf,
-  type Upcall,
-} from '../datapath/datapath.ts'
+import { DatapathError, type Offload, type Upcall } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
-import { extractKey } from '../packet/extract.ts'
-import { createKey, type FlowKey } from '../packet/flow-key.ts'
-import { fragmentFrame, ipLength, mayFragment } from '../packet/fragment.ts'
+import type { FlowKey } from '../packet/flow-key.ts'
+import { mayFragment } from '../packet/fragment.ts'
 import { takeDue } from './announcement.ts'
-import { type AnswerCounters, Answers, isAnswerable } from './answer.ts'
-import { flowActions, limitLength, outputsPerPiece, pieces } from './flow-actions.ts'
-import type { FlowInstaller } from './flow-installer.ts'
-import type { Learning } from './learning.ts'
-import { type Ask, type ParkedPacket, Parking, limits as parkingLimits } from './parking.ts'
+import { Answers, isAnswerable, leavesState } from './answer.ts'
+import {
+  actionsOf,
+  cut,
+  flowActions,
+  lengthOf,
+  limitLength,
+  outputsPerPiece,
+  pieces,
+} from './flow-actions.ts'
+import {
+  asReceived,
+  type DeliveryCounters,
+  type DeliveryWorld,
+  generatedPacket,
+  type PacketInHand,
+  parkedOf,
+  type WalkStart,
+} from './packet-in-hand.ts'
+import { type Ask, type ParkedPacket, Parking } from './parking.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { simulate, simulateAgain } from './simulate.ts'
-import { type Missing, type OutcomeKind, type Simulation, word } from './simulation.ts'
+import { type Missing, type OutcomeKind, word } from './simulation.ts'
+import { isStateKey } from './state-link.ts'
+import { StateWaiting } from './state-waiting.ts'
 import type { AnyAddress, Tag } from './tag.ts'
 import { tellStory } from './trace.ts'
 import type { VirtualTrace } from './trace-request.ts'
-import type { VirtualTopology } from './virtual-topology.ts'
+import { stayHere } from './tunnel.ts'
 
 export const limits = {
   /** Packets that were set off by others and wait for their turn. */
@@ -38,40 +45,9 @@ export const limits = {
   refusedMs: 1_000,
 } as const
 
-/** What delivery works on. */
-export interface DeliveryWorld {
-  readonly datapath: Datapath
-  readonly topology: VirtualTopology
-  readonly flows: FlowInstaller
-  readonly learning: Learning
-  readonly sim: Simulation
-  readonly now: () => number
-}
-
-export interface DeliveryCounters extends AnswerCounters {
-  readonly packets: number
-  readonly simulations: number
-  readonly parked: number
-  /** Packets dropped by reason; flows drop more without the agent seeing them. */
-  readonly drops: Readonly<Record<string, number>>
-  readonly executeFailures: number
-}
-
-/** A packet in hand. `key` belongs to the caller. */
-interface PacketInHand {
-  readonly packet: Uint8Array
-  readonly offload: Offload | undefined
-  readonly key: FlowKey
-  /** Port where its walk starts; undefined for a vport that is no port's. */
-  readonly start: string | undefined
-  readonly generated: boolean
-  readonly installable: boolean
-  /** When it stops waiting. */
-  readonly endsMs: number
-}
-
 export class Delivery {
   readonly parking = new Parking()
+  readonly waiting = new StateWaiting()
   readonly #world: DeliveryWorld
   readonly #answers = new Answers()
   readonly #queue: (() => void)[] = []
@@ -90,6 +66,7 @@ export class Delivery {
       packets: this.#packets,
       simulations: this.#simulations,
       parked: this.parking.count,
+      awaited: this.waiting.count,
       drops: Object.fromEntries(drops),
       executeFailures: this.#executeFailures,
       ...this.#answers.counters,
@@ -103,26 +80,27 @@ export class Delivery {
       this.#countDrop('malformed frame')
       return
     }
-    const { topology, flows, sim, now } = this.#world
+    const { topology, flows, states } = this.#world
+    if (isStateKey(key)) {
+      states.receive(key, packet)
+      return
+    }
     // Whoever is here because an action said so has had the flow's actions already.
     const ready = keyComplete && reason === 'miss' ? flows.recentActions(key) : undefined
     if (ready !== undefined) {
       this.#execute(packet, offload, word(key, 0), ready)
       return
     }
-    const outcome = this.#simulate(packet, () => simulate(topology, key, sim))
     const start = topology.portOf(word(key, 0))?.id
-    const endsMs = now() + parkingLimits.waitMs
-    const hand = { packet, offload, key, start, generated: false, endsMs }
-    this.#settle(outcome, { ...hand, installable: keyComplete })
-    this.#runQueue()
+    const outcome = this.#simulate(packet, key, asReceived)
+    const [generated, installable, endsMs] = [false, keyComplete, undefined]
+    this.#settle(outcome, { packet, offload, key, start, generated, installable, endsMs })
+    if (this.#queue.length > 0) this.#runQueue()
   }
 
   /** Removes the flows that rest on facts that changed, and lets packets go that waited for them. */
   invalidate(tags: readonly Tag[]): void {
-    this.#world.flows.invalidate(tags)
-    if (this.parking.count === 0) return
-    for (const tag of tags) this.#resume(this.parking.release(tag))
+    this.#follow(tags)
     this.#runQueue()
   }
 
@@ -132,24 +110,42 @@ export class Delivery {
     this.#runQueue()
   }
 
+  /** Lets the packets that wait for flow state try again: no more of it is expected. */
+  retryAwaiting(): void {
+    this.#resume(this.waiting.releaseAll())
+    this.#runQueue()
+  }
+
+  /** When something is due here next; Infinity when no packet waits. */
+  nextMs(): number {
+    return Math.min(this.parking.nextMs(), this.waiting.nextMs())
+  }
+
   /** Asks again for next hops, and gives up on packets that waited too long. */
   tick(nowMs: number): void {
     for (const [ask, parked] of this.parking.expired(nowMs)) this.#giveUp(ask, parked)
     for (const ask of this.parking.due(nowMs)) this.#ask(ask)
+    this.#resume(this.waiting.expired(nowMs))
     this.#runQueue()
   }
 
   /** Asks a neighbour for its MAC address once, without a packet that waits for it. */
   ask(port: VirtualRouterPort, address: AnyAddress): void {
     const frame = this.#answers.ask(port, address)
-    if (frame !== undefined) this.#enqueue(() => this.#sendFrom(port.id, frame))
+    if (frame !== undefined) this.send(port.id, frame)
+  }
+
+  /** Sends a frame that the agent made out of a port, in its turn. */
+  send(port: string, frame: Uint8Array): void {
+    this.#enqueue(() => this.#sendFrom(port, frame))
   }
 
   /** Sends what router ports announce of themselves, each when its time has come. */
   announce(nowMs: number): void {
     for (const port of takeDue(this.#world.topology.ports.values(), nowMs)) {
       const frame = this.#answers.announce(port)
-      if (frame !== undefined) this.#enqueue(() => this.#sendFrom(port.id, frame))
+      const send = () => frame && this.#sendFrom(port.id, frame)
+      this.#enqueue(() => stayHere(this.#world.sim, send))
     }
     this.#runQueue()
   }
@@ -164,48 +160,67 @@ export class Delivery {
   }
 
   /** Simulates; once more when the packet itself taught something that the walk may use. */
-  #simulate(packet: Uint8Array, run: () => OutcomeKind): OutcomeKind {
-    const { sim, learning, now } = this.#world
+  #simulate(packet: Uint8Array, key: FlowKey, from: WalkStart): OutcomeKind | 'await' {
+    const { sim, learning, states, now } = this.#world
     this.#simulations++
     sim.passage.packet = packet
-    let outcome = run()
+    let outcome = this.#run(key, from)
+    if (from.isPatient === true && states.mustWait(sim)) {
+      sim.passage.packet = undefined
+      return 'await'
+    }
     const traced = sim.traces.length === 0 ? undefined : sim.traces.slice()
     if (traced !== undefined) {
       sim.story = []
-      outcome = run()
+      outcome = this.#run(key, from)
     }
     if (!sim.looped && (sim.effects.length > 0 || sim.sources.length > 0)) {
       const tags = learning.commit(sim, now())
       if (tags.length > 0) {
         this.#follow(tags)
         this.#simulations++
-        outcome = run()
+        outcome = this.#run(key, from)
       }
       this.#commitState(outcome)
+      if (outcome === 'consumed' || (outcome === 'forward' && sim.delivered))
+        states.tell(sim, (from.port ?? this.#world.topology.portOf(word(key, 0)))?.id ?? '')
     }
     if (traced !== undefined) this.#recordTraces(traced)
     sim.passage.packet = undefined
     return outcome
   }
 
-  /** Connections and translations are made only by what goes on. */
+  /** Walks a packet as it was received, or from port `start` on. */
+  #run(key: FlowKey, { port, generated, unreachable }: WalkStart): OutcomeKind {
+    const { sim, topology } = this.#world
+    if (port === undefined) return simulate(topology, key, sim)
+    return simulateAgain(port, generated === true, key, unreachable, sim)
+  }
+
+  /** Connections and translations are made only by what goes on, or is answered. */
   #commitState(outcome: OutcomeKind): void {
     const { sim, topology, now } = this.#world
-    if (outcome !== 'forward' || sim.effects.length === 0) return
+    if (!leavesState(sim, outcome)) return
     const tags = topology.state.commit(sim.effects, now())
+    sim.choices.settle(sim)
     if (tags.length > 0) this.#follow(tags)
   }
 
   #follow(tags: readonly Tag[]): void {
     this.#world.flows.invalidate(tags)
+    if (this.parking.count + this.waiting.count === 0) return
     for (const tag of tags) this.#resume(this.parking.release(tag))
+    this.#resume(this.waiting.release(tags))
   }
 
-  #settle(outcome: OutcomeKind, hand: PacketInHand): void {
+  #settle(outcome: OutcomeKind | 'await', hand: PacketInHand): void {
     const { sim } = this.#world
     switch (outcome) {
       case 'park':
         this.#park(sim.missing, hand)
+        return
+      case 'await':
+        this.#await(hand)
         return
       case 'consumed':
         this.#answer(hand)
@@ -216,9 +231,11 @@ export class Delivery {
           this.#install(hand.key, [], Number.POSITIVE_INFINITY)
         return
       case 'forward': {
+        if (!sim.delivered) this.#countDrop(sim.reason)
         if (hand.installable && !sim.passage.unkeyed)
           this.#install(hand.key, flowActions(sim), Number.POSITIVE_INFINITY)
-        if (sim.lengthMax !== 0 && lengthOf(hand) > sim.lengthMax) this.#settleLong(hand)
+        if (sim.lengthMax !== 0 && lengthOf(hand.packet, hand.offload) > sim.lengthMax)
+          this.#settleLong(hand)
         else this.#forward(hand)
       }
     }
@@ -226,7 +243,7 @@ export class Delivery {
 
   #forward(hand: PacketInHand): void {
     const { sim } = this.#world
-    const actions = sim.actions.slice(0, sim.actionCount)
+    const actions = actionsOf(sim)
     const packet = sim.passage.quotes.rewrite(hand.packet)
     if (sim.length <= sim.lengthMax || sim.lengthMax === 0)
       this.#execute(packet, hand.offload, word(hand.key, 0), actions)
@@ -243,9 +260,10 @@ export class Delivery {
     const { sim, topology, now } = this.#world
     const start = topology.ports.get(hand.start ?? '')
     if (start === undefined) return
-    const flow = { mask: sim.mask.slice(), tags: sim.tags.slice(0, sim.tagCount) }
+    const { tagCount } = sim
+    const flow = { mask: sim.mask.slice(), tags: sim.tags.slice(0, tagCount), tagCount }
     const actions = limitLength(sim.actions.slice(0, sim.actionCount), sim.lengthMax, [])
-    sim.length = lengthOf(hand)
+    sim.length = lengthOf(hand.packet, hand.offload)
     sim.mayCut = mayFragment(hand.packet)
     sim.passage.packet = hand.packet
     const outcome = simulateAgain(start, hand.generated, hand.key, undefined, sim)
@@ -275,26 +293,25 @@ export class Delivery {
 
   #install(key: FlowKey, actions: readonly Action[], endsMs: number): void {
     const { sim, flows } = this.#world
-    const tags = sim.tags.slice(0, sim.tagCount)
+    const { mask, tags, tagCount } = sim
     const sources = sim.sources.length === 0 ? noSources : sim.sources.slice()
-    flows.install({ key, mask: sim.mask, actions, tags, sources, endsMs })
+    flows.install({ key, mask, actions, tags, tagCount, sources, endsMs })
   }
 
   #park(missing: Missing | undefined, hand: PacketInHand): void {
     if (missing === undefined || hand.start === undefined) return
-    const { packet, offload, key, start, generated, endsMs } = hand
     const nowMs = this.#world.now()
-    const parked = {
-      packet: packet.slice(),
-      offload: offload?.slice(),
-      key: key.slice(),
-      start,
-      generated,
-      endsMs,
-    }
-    const result = this.parking.park(missing, parked, nowMs)
+    const result = this.parking.park(missing, parkedOf(hand, hand.start, nowMs), nowMs)
     if (result === 'full') this.#countDrop('too many packets wait for ARP')
     else if (result !== 'asked') this.#ask(result)
+  }
+
+  /** Has a packet wait for flow state; with no room for it, it is decided without. */
+  #await(hand: PacketInHand): void {
+    const { sim, states, now } = this.#world
+    const parked = { ...parkedOf(hand, hand.start ?? '', now()), hasWaited: true }
+    const tags = sim.passage.missed.map(({ tag }) => tag)
+    if (!this.waiting.add(parked, tags, states.waitEndMs(now()))) this.#resume([parked])
   }
 
   /** Sends the answers, and what of a flood went elsewhere; whether the rate limit kept one back. */
@@ -312,7 +329,7 @@ export class Delivery {
       const { output } = effect.port
       // Past the port's chains, as the client's message came.
       if (effect.kind === 'dhcp') this.#execute(frame, undefined, 0, output ? [output] : [])
-      else this.#enqueue(() => this.#sendFrom(effect.port.id, frame))
+      else this.send(effect.port.id, frame)
     }
     // A storm of packets that get no answer is the kernel's to drop for a while.
     if (isRefused && hand.installable && !sim.passage.unkeyed)
@@ -328,13 +345,8 @@ export class Delivery {
 
   /** Sends a packet that the agent made out of a port. */
   #sendFrom(start: string, frame: Uint8Array): void {
-    const key = createKey()
-    if (!extractKey(frame, 0, key)) return
-    const endsMs = this.#world.now() + parkingLimits.waitMs
-    this.#walk(
-      { packet: frame, offload: undefined, key, start, generated: true, endsMs },
-      undefined,
-    )
+    const parked = generatedPacket(frame, start, this.#world.now())
+    if (parked !== undefined) this.#walk(parked, undefined)
   }
 
   #resume(released: readonly ParkedPacket[]): void {
@@ -347,18 +359,18 @@ export class Delivery {
   }
 
   #walk(parked: ParkedPacket, unreachable: Missing | undefined): void {
-    const { topology, sim } = this.#world
+    const { topology } = this.#world
     const { key, generated } = parked
-    const start = topology.ports.get(parked.start)
-    if (start === undefined) {
+    const port = topology.ports.get(parked.start)
+    if (port === undefined && parked.start !== '') {
       this.#countDrop('port is gone')
       return
     }
-    const outcome = this.#simulate(parked.packet, () =>
-      simulateAgain(start, generated, key, unreachable, sim),
-    )
+    const isPatient = !generated && parked.hasWaited !== true
+    const from = { port, generated, unreachable, isPatient }
+    const outcome = this.#simulate(parked.packet, key, from)
     // Its port may have lost the vport meanwhile: then the key says nothing about the port.
-    const isCurrent = topology.portOf(word(key, 0)) === start
+    const isCurrent = topology.portOf(word(key, 0)) === port
     const installable = !generated && unreachable === undefined && isCurrent
     this.#settle(outcome, { ...parked, installable })
   }
@@ -385,12 +397,3 @@ export class Delivery {
 }
 
 const noSources: readonly never[] = []
-
-/** Bytes of the longest IP packet that will leave for a packet in hand. */
-function lengthOf({ packet, offload }: PacketInHand): number {
-  return ipLength(packet, offload === undefined ? 0 : segmentSizeOf(offload))
-}
-
-function cut(packet: Uint8Array, offload: Offload | undefined, mtu: number): readonly Uint8Array[] {
-  return fragmentFrame(packet, mtu, offload && pendingChecksumOf(offload)) ?? []
-}

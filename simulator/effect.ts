@@ -2,7 +2,10 @@
 import type { Action } from '../packet/action.ts'
 import type { Words6 } from '../packet/address6.ts'
 import type { DhcpLease } from '../packet/dhcp-reply.ts'
+import type { VirtualVip } from './balancer.ts'
 import type { StateEntry, StateKey } from './flow-state.ts'
+import type { FragmentTrack } from './fragment-table.ts'
+import type { Probe } from './health.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 
@@ -12,6 +15,7 @@ export type Effect =
       readonly kind: 'learnMac'
       readonly port: VirtualBridgePort
       readonly mac: number
+      readonly vlan: number
     }
   | {
       readonly kind: 'learnAddress'
@@ -85,6 +89,22 @@ export type Effect =
       readonly serverMac: number
     }
   /** A connection or translation is to be remembered. */
-  | { readonly kind: 'addState'; readonly entry: StateEntry }
+  | {
+      readonly kind: 'addState'
+      readonly entry: StateEntry
+      /** An older one in its place: its rule leads elsewhere now. */
+      readonly instead?: StateEntry | undefined
+    }
+  /** Later fragments of a datagram are to follow its first one. */
+  | { readonly kind: 'addFragment'; readonly track: FragmentTrack }
+  /** A member of a pool has answered a health check. */
+  | { readonly kind: 'probeAnswer'; readonly probe: Probe }
+  /** A sticky VIP's client has gone to a member. */
+  | {
+      readonly kind: 'stick'
+      readonly vip: VirtualVip
+      readonly client: number
+      readonly member: string
+    }
   /** A connection was answered, closes, or goes on after that; `flags` are TCP's. */
   | { readonly kind: 'useState'; readonly key: StateKey; readonly flags: number }

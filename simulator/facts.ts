@@ -4,7 +4,7 @@
  */
 import type { MacEntry, VirtualBridge } from './bridge.ts'
 import { addAddress6, removeAddress6 } from './facts6.ts'
-import { macHigh, macLow } from './mac-table.ts'
+import { macLow, scopedHigh } from './mac-table.ts'
 import { isActive, type VirtualBridgePort, type VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { addressTag, macTag, neighborTag, type Tag } from './tag.ts'
@@ -16,14 +16,16 @@ export const limits = {
   learnedAddresses: 10_000,
 } as const
 
-/** Says that `mac` is behind `port`, known from the topology. */
+/** Says that `mac` is behind `port`, in its VLAN if it has one, known from the topology. */
 export function addStation(port: VirtualBridgePort, mac: number, tags: Tag[]): void {
-  const { bridge } = port
-  const old = bridge.macs.find(macHigh(mac), macLow(mac))
+  const { bridge, vlan } = port
+  const high = scopedHigh({ mac, vlan })
+  const old = bridge.macs.find(high, macLow(mac))
   if (old?.learned === true) bridge.learnedMacs--
-  const tag = old?.tag ?? macTag(bridge.id, mac)
-  bridge.macs.set(macHigh(mac), macLow(mac), {
+  const tag = old?.tag ?? macTag(bridge.id, mac, vlan)
+  bridge.macs.set(high, macLow(mac), {
     mac,
+    vlan,
     port,
     tag,
     learned: false,
@@ -34,25 +36,26 @@ export function addStation(port: VirtualBridgePort, mac: number, tags: Tag[]): v
 }
 
 export function removeStation(port: VirtualBridgePort, mac: number, tags: Tag[]): void {
-  const entry = port.bridge.macs.find(macHigh(mac), macLow(mac))
+  const entry = port.bridge.macs.find(scopedHigh({ mac, vlan: port.vlan }), macLow(mac))
   if (entry?.port === port) forgetMac(entry, tags)
 }
 
 export function learnMac(
   port: VirtualBridgePort,
-  mac: number,
+  { mac, vlan }: Pick<MacEntry, 'mac' | 'vlan'>,
   nowMs: number,
   tags: Tag[],
 ): MacEntry | undefined {
   const { bridge } = port
-  const old = bridge.macs.find(macHigh(mac), macLow(mac))
+  const high = scopedHigh({ mac, vlan })
+  const old = bridge.macs.find(high, macLow(mac))
   if (old !== undefined && !old.learned) return undefined
   if (old === undefined && bridge.learnedMacs >= limits.learnedMacs) return undefined
   if (old === undefined) bridge.learnedMacs++
-  const tag = old?.tag ?? macTag(bridge.id, mac)
+  const tag = old?.tag ?? macTag(bridge.id, mac, vlan)
   const addresses = old?.addresses ?? []
-  const entry: MacEntry = { mac, port, tag, learned: true, lastSeenMs: nowMs, addresses }
-  bridge.macs.set(macHigh(mac), macLow(mac), entry)
+  const entry: MacEntry = { mac, vlan, port, tag, learned: true, lastSeenMs: nowMs, addresses }
+  bridge.macs.set(high, macLow(mac), entry)
   tags.push(tag)
   return entry
 }
@@ -60,7 +63,7 @@ export function learnMac(
 /** Forgets where a MAC address is, and with it the IPv4 addresses learned to be its. */
 export function forgetMac(entry: MacEntry, tags: Tag[]): void {
   const { bridge } = entry.port
-  if (!bridge.macs.delete(macHigh(entry.mac), macLow(entry.mac))) return
+  if (!bridge.macs.delete(scopedHigh(entry), macLow(entry.mac))) return
   tags.push(entry.tag)
   if (entry.learned) bridge.learnedMacs--
   for (const address of entry.addresses) {
@@ -82,14 +85,14 @@ export function addAddress(
   noteAddress(bridge, address, tag, tags)
 }
 
-/** Learns from a gratuitous ARP; kept as long as the MAC address is. */
+/** Learns from a gratuitous ARP, which is untagged; kept as long as the MAC address is. */
 export function learnAddress(
   bridge: VirtualBridge,
   address: number,
   mac: number,
   tags: Tag[],
 ): void {
-  const station = bridge.macs.find(macHigh(mac), macLow(mac))
+  const station = bridge.macs.find(scopedHigh({ mac, vlan: 0 }), macLow(mac))
   const old = bridge.addresses.get(address | 0)
   if (station === undefined || old?.learned === false) return
   if (old === undefined && bridge.addresses.size >= limits.learnedAddresses) return
@@ -157,6 +160,8 @@ function introduce(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
   if (port.kind !== 'bridge' || peer.kind !== 'router') return
   port.bridge.routerPorts.add(peer)
   addStation(port, peer.mac, tags)
+  // A bridge answers for untagged frames only, so it must not know addresses of VLANs.
+  if (port.vlan !== 0) return
   for (const { address } of peer.addresses) addAddress(port.bridge, address, peer.mac, false, tags)
   for (const { words } of peer.six?.addresses ?? [])
     addAddress6(port.bridge, words, { mac: peer.mac, isRouter: true }, tags)
@@ -164,10 +169,11 @@ function introduce(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
 
 function retire(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
   if (port.kind !== 'bridge' || peer.kind !== 'router') return
-  for (const { address } of peer.addresses) removeAddress(port.bridge, address, tags)
-  for (const { words } of peer.six?.addresses ?? []) removeAddress6(port.bridge, words, tags)
   removeStation(port, peer.mac, tags)
   port.bridge.routerPorts.delete(peer)
+  if (port.vlan !== 0) return
+  for (const { address } of peer.addresses) removeAddress(port.bridge, address, tags)
+  for (const { words } of peer.six?.addresses ?? []) removeAddress6(port.bridge, words, tags)
 }
 
 /** Says that a port is another one now: up or down, linked, bound, of another vport. */
@@ -181,11 +187,17 @@ export function notePort(port: VirtualPort, tags: Tag[]): void {
   }
 }
 
-/** Routes that leave by a port stand while the port is active. */
+/** Routes that leave by a port stand while the port is active; their rank is of where it is. */
 function refreshRoutes(port: VirtualRouterPort, tags: Tag[]): void {
-  const up = isActive(port)
-  if (up === port.routesUp) return
+  const [up, far] = [isActive(port), port.remote !== undefined]
+  if (up === port.routesUp && far === port.routesFar) return
+  if (port.routesUp) changeRoutes(port, false, tags)
   port.routesUp = up
+  port.routesFar = far
+  if (up) changeRoutes(port, true, tags)
+}
+
+function changeRoutes(port: VirtualRouterPort, up: boolean, tags: Tag[]): void {
   const { routes: table, routes6: table6 } = port.router
   for (const route of port.routes) {
     const tag = up ? table.add(route) : table.remove(route)

@@ -7,9 +7,11 @@
  * what finds neighbours.
  */
 import { etherTypeIpv6, protoIcmp, protoIcmpv6, protoTcp } from '../packet/extract.ts'
+import { fields } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import { runChain } from './chain.ts'
 import { isIp } from './condition.ts'
+import { type MirrorPoints, mirrorAt } from './mirror.ts'
 import type { Zone } from './passage.ts'
 import type { VirtualChain } from './policy.ts'
 import type { VirtualPort } from './port.ts'
@@ -19,12 +21,14 @@ import { type Simulation, word } from './simulation.ts'
 export interface Filtered {
   inbound: VirtualChain | undefined
   outbound: VirtualChain | undefined
+  /** Undefined rather than empty, so that nobody who mirrors nothing looks. */
+  mirrors: MirrorPoints | undefined
   readonly zone: Zone
 }
 
 /** A port's inbound chain. False when the packet ends there, here and below. */
 export function passIn(sim: Simulation, port: VirtualPort, chain: VirtualChain): boolean {
-  sim.passage.frame.entered.set(sim.work)
+  sim.passage.frame.isChanged = false
   return passPort(sim, port, chain)
 }
 
@@ -40,9 +44,13 @@ function passPort(sim: Simulation, port: VirtualPort, chain: VirtualChain): bool
 
 /** A device's inbound chain. */
 export function enterDevice(sim: Simulation, device: Filtered): boolean {
-  if (device.inbound === undefined && device.outbound === undefined) return true
-  sim.passage.begin(device.zone, sim.work)
-  return device.inbound === undefined || run(sim, device.inbound)
+  if (device.mirrors !== undefined) mirrorAt(sim, device, 'preIn')
+  if (device.inbound !== undefined || device.outbound !== undefined) {
+    sim.passage.begin(device.zone, sim.work)
+    if (device.inbound !== undefined && !run(sim, device.inbound)) return false
+  }
+  if (device.mirrors !== undefined) mirrorAt(sim, device, 'postIn')
+  return true
 }
 
 /** A device's outbound chain; `egress` undefined when copies leave by several ports. */
@@ -51,17 +59,23 @@ export function leaveDevice(
   device: Filtered,
   egress: VirtualPort | undefined,
 ): boolean {
-  if (device.inbound === undefined && device.outbound === undefined) return true
   sim.passage.frame.outPort = egress
-  if (device.outbound !== undefined && !run(sim, device.outbound)) return false
-  return sim.passage.end(sim)
+  if (device.mirrors !== undefined) mirrorAt(sim, device, 'preOut')
+  if (device.inbound !== undefined || device.outbound !== undefined) {
+    if (device.outbound !== undefined && !run(sim, device.outbound)) return false
+    if (!sim.passage.end(sim)) return false
+  }
+  if (device.mirrors !== undefined) mirrorAt(sim, device, 'postOut')
+  return true
 }
 
 function run(sim: Simulation, chain: VirtualChain): boolean {
   switch (runChain(sim, chain)) {
     case 'accept':
-      if (!sim.passage.isHidden) return true
-      sim.drop('extension headers hide what rules ask for')
+      return isClear(sim)
+    case 'redirect':
+      // It has passed the chain, and its connection is remembered; the walk goes on elsewhere.
+      if (!isClear(sim) || !sim.passage.end(sim)) sim.redirection.port = undefined
       return false
     case 'drop':
       return false
@@ -69,6 +83,13 @@ function run(sim: Simulation, chain: VirtualChain): boolean {
       refuse(sim)
       return false
   }
+}
+
+/** Whether rules could see all that they asked for. */
+function isClear(sim: Simulation): boolean {
+  if (!sim.passage.isHidden) return true
+  sim.drop('extension headers hide what rules ask for')
+  return false
 }
 
 /** Drops the packet and tells its sender, where that makes sense. */
@@ -87,9 +108,9 @@ function mayAnswer(sim: Simulation): boolean {
   if (!isIp(sim)) return false
   sim.seeEthDst()
   if ((word(work, 3) & 0x100) !== 0) return false
-  sim.see('ipFrag')
+  sim.see(fields.ipFrag)
   if (word(work, 9) >>> 24 === 2) return false
-  sim.see('ipProto')
+  sim.see(fields.ipProto)
   const protocol = word(work, 9) & 0xff
   if (protocol === protoTcp) {
     sim.seeBits(19, tcpRst)
@@ -97,7 +118,7 @@ function mayAnswer(sim: Simulation): boolean {
   }
   const isIpv6 = work[8] === etherTypeIpv6
   if (protocol !== (isIpv6 ? protoIcmpv6 : protoIcmp)) return true
-  sim.see('tpSrc')
+  sim.see(fields.tpSrc)
   const type = word(work, 18) & 0xffff
   // Nor about redirects and the rest of neighbour discovery, 133 to 137.
   return isIpv6 ? type >= 128 && (type < 133 || type > 137) : !isIcmpErrorType(type)

@@ -1,5 +1,7 @@
 /** The actions of a flow: those of a simulation, and what becomes of packets too long for its way. */
+import { type Offload, pendingChecksumOf, segmentSizeOf } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
+import { fragmentFrame, ipLength } from '../packet/fragment.ts'
 import type { Simulation } from './simulation.ts'
 
 /** Ports in one piece of a flood that is too long for the datapath. */
@@ -11,8 +13,17 @@ const tooLong: readonly Action[] = Object.freeze([Object.freeze({ kind: 'userspa
 
 /** What a flow for the packet does. */
 export function flowActions(sim: Simulation): Action[] {
-  const actions = sim.actions.slice(0, sim.actionCount)
+  const actions = actionsOf(sim)
   return sim.lengthMax === 0 ? actions : limitLength(actions, sim.lengthMax, tooLong)
+}
+
+/** The actions of a simulation in a list of their own; the short ones made without a call. */
+export function actionsOf({ actions, actionCount }: Simulation): Action[] {
+  const [first, second, third, fourth] = [actions[0], actions[1], actions[2], actions[3]]
+  if (actionCount === 1 && first) return [first]
+  if (actionCount === 3 && first && second && third) return [first, second, third]
+  if (actionCount === 4 && first && second && third && fourth) return [first, second, third, fourth]
+  return actions.slice(0, actionCount)
 }
 
 /** The same for IP packets of up to `mtu` bytes; longer ones meet `greater`. */
@@ -48,4 +59,18 @@ export function pieces(actions: readonly Action[]): Action[][] {
   }
   if (outputs > 0) list.push(piece)
   return list
+}
+
+/** Bytes of the longest IP packet that will leave for a packet in hand. */
+export function lengthOf(packet: Uint8Array, offload: Offload | undefined): number {
+  return ipLength(packet, offload === undefined ? 0 : segmentSizeOf(offload))
+}
+
+/** A packet in fragments of at most `mtu` bytes. */
+export function cut(
+  packet: Uint8Array,
+  offload: Offload | undefined,
+  mtu: number,
+): readonly Uint8Array[] {
+  return fragmentFrame(packet, mtu, offload && pendingChecksumOf(offload)) ?? []
 }

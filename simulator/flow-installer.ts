@@ -3,9 +3,9 @@
  * they are idle, when there are too many. Never throws what the datapath refuses: a packet without
  * a flow is only slower.
  */
-import { type Datapath, DatapathError, type FlowId } from '../datapath/datapath.ts'
+import { type Datapath, DatapathError, type FlowId, type FlowMatch } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
-import { createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
+import { copyKey, createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
 import { hasLengthLimit } from './flow-actions.ts'
 import type { FlowUse, StateEntry } from './flow-state.ts'
 import { type Flow, FlowTable } from './flow-table.ts'
@@ -14,6 +14,8 @@ import type { Tag } from './tag.ts'
 
 export const limits = {
   idleMs: 30_000,
+  /** How long a flow that carried a packet is not asked about: the kernel is asked for many at once. */
+  freshMs: 5_000,
   /** Flows evicted when the datapath has no room for one more. */
   evictions: 16,
   /** Flows looked at in one sweep at least; else a fiftieth of all. */
@@ -25,7 +27,9 @@ export interface NewFlow {
   readonly key: FlowKey
   readonly mask: FlowKey
   readonly actions: readonly Action[]
+  /** The first `tagCount` of these. */
   readonly tags: readonly Tag[]
+  readonly tagCount: number
   readonly sources: readonly Lively[]
   /** When it goes in any case. */
   readonly endsMs: number
@@ -87,16 +91,17 @@ export class FlowInstaller implements FlowUse {
     const id = this.#tryInstall(flow)
     if (id === undefined) return
     this.#installed++
-    this.take(id, { ...flow, usedMs: this.#now() })
-    this.#recentKey.set(flow.key)
-    this.#recentMask.set(flow.mask)
+    const { tags, tagCount, sources, endsMs } = flow
+    this.table.add({ id, sources, usedMs: this.#now(), endsMs }, tags, tagCount)
+    copyKey(flow.key, this.#recentKey)
+    copyKey(flow.mask, this.#recentMask)
     // What the length of a packet decides is not for all packets to have.
     this.#recentActions = hasLengthLimit(flow.actions) ? undefined : flow.actions
   }
 
   /** Answers for a flow that stands in the datapath. */
-  take(id: FlowId, { tags, sources, usedMs, endsMs }: StandingFlow): void {
-    this.table.add({ id, sources, usedMs, endsMs }, tags)
+  take(id: FlowId, { tags, tagCount, sources, usedMs, endsMs }: StandingFlow): void {
+    this.table.add({ id, sources, usedMs, endsMs }, tags, tagCount)
   }
 
   isUsed(tag: Tag): boolean {
@@ -107,10 +112,7 @@ export class FlowInstaller implements FlowUse {
     for (const tag of tags) {
       if (!this.table.isUsed(tag)) continue
       this.#recentActions = undefined
-      this.table.invalidate(tag, (id) => {
-        this.#invalidated++
-        this.#datapath.remove(id)
-      })
+      this.table.invalidate(tag, this.#removeInvalid)
     }
   }
 
@@ -139,10 +141,15 @@ export class FlowInstaller implements FlowUse {
     for (const flow of this.table.ended(nowMs)) this.#expire(flow)
     const count = Math.max(limits.flowsPerSweep, Math.ceil(this.table.size / 50))
     for (const flow of this.table.next(count)) {
-      const isThere = this.refresh(flow)
+      const isThere = nowMs - flow.usedMs < limits.freshMs || this.refresh(flow)
       for (const entry of flow.sources) noteUse(entry, flow.usedMs)
       if (!isThere || nowMs - flow.usedMs >= limits.idleMs) this.#expire(flow)
     }
+  }
+
+  readonly #removeInvalid = (id: FlowId): void => {
+    this.#invalidated++
+    this.#datapath.remove(id)
   }
 
   #expire(flow: Flow): void {
@@ -156,23 +163,24 @@ export class FlowInstaller implements FlowUse {
     this.#datapath.remove(flow.id)
   }
 
-  #tryInstall({ key, mask, actions }: NewFlow): FlowId | undefined {
-    const code = this.#attempt(key, mask, actions)
+  #tryInstall(flow: NewFlow): FlowId | undefined {
+    const { key, mask, actions } = flow
+    const code = this.#attempt(flow, actions)
     if (typeof code === 'number') return code
     if (code === 'ENOSPC') {
       for (let left = limits.evictions; left > 0; left--) this.#evict()
-      return numberOnly(this.#attempt(key, mask, actions))
+      return numberOnly(this.#attempt(flow, actions))
     }
     // Too many masks, perhaps: a flow for this one packet's header shares its mask with all such.
     if (code === 'E2BIG' && !equalKeys(mask, exact))
-      return numberOnly(this.#attempt(key, exact, actions))
+      return numberOnly(this.#attempt({ key, mask: exact }, actions))
     return undefined
   }
 
   /** The flow's id, or the code of the refusal. */
-  #attempt(key: FlowKey, mask: FlowKey, actions: readonly Action[]): FlowId | string {
+  #attempt(match: FlowMatch, actions: readonly Action[]): FlowId | string {
     try {
-      return this.#datapath.install({ key, mask }, actions)
+      return this.#datapath.install(match, actions)
     } catch (error) {
       if (!(error instanceof DatapathError)) throw error
       this.#refused[error.code] = (this.#refused[error.code] ?? 0) + 1

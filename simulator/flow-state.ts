@@ -13,6 +13,8 @@
  */
 import { AddressBook } from './address-book.ts'
 import type { Effect } from './effect.ts'
+import { FragmentTable } from './fragment-table.ts'
+import { entryFlags } from './state-message.ts'
 import { fullTag, stateTag, type Tag } from './tag.ts'
 import { type Tuple, TupleTable } from './tuple-table.ts'
 
@@ -38,7 +40,16 @@ export const idleMs = {
 } as const
 
 /** What a key is for. Directions of one connection share `track`. */
-export const keyKinds = { track: 0, snat: 1, reverseSnat: 2, dnat: 3, reverseDnat: 4 } as const
+export const keyKinds = {
+  track: 0,
+  snat: 1,
+  reverseSnat: 2,
+  dnat: 3,
+  reverseDnat: 4,
+  /** A load balancer's: both addresses may be others on the way back. */
+  balance: 5,
+  reverseBalance: 6,
+} as const
 export type KeyKind = (typeof keyKinds)[keyof typeof keyKinds]
 
 export interface StateKey extends Tuple {
@@ -47,14 +58,42 @@ export interface StateKey extends Tuple {
   readonly tag: Tag
 }
 
-type Side = readonly [kind: KeyKind, src: number, dst: number, ports: number]
+/** What an entry's packets look like on one of its ways. */
+export interface Side {
+  readonly kind: KeyKind
+  readonly src: number
+  readonly dst: number
+  readonly ports: number
+}
+
+/** A range of ports. */
+export interface PortRange {
+  readonly first: number
+  readonly count: number
+}
 
 /** Set in the zones of IPv6, whose addresses have numbers in the address book. */
-const zoneIpv6 = 0x10_0000
+export const zoneIpv6 = 0x10_0000
 
 /** The number of a zone's entries of one family. */
 export function zoneOf(zone: number, isIpv6: boolean): number {
   return isIpv6 ? zone | zoneIpv6 : zone
+}
+
+/** How an entry stands with the other hosts that have it. */
+export interface Share {
+  /** Those hosts. */
+  hosts: readonly string[]
+  /** What was told last: the version, and when the entry had last carried a packet. */
+  version: number
+  seenMs: number
+  /** Who told of it last, in which message; that host's messages before it say nothing new. */
+  from: string
+  epoch: number
+  number: number
+  /** Exterior ports that its packets came in by and left by; empty for none. */
+  ingress: string
+  egress: string
 }
 
 /** One connection or translation within a zone. */
@@ -64,31 +103,37 @@ export class StateEntry {
   readonly forward: StateKey
   readonly backward: StateKey
   lastSeenMs = 0
+  /** Where it stands among all entries; -1 when it does not. */
+  place = -1
   replied = false
   finForward = false
   finBackward = false
   /** When a reset was seen; Infinity when none was. */
   resetMs = Number.POSITIVE_INFINITY
+  /** Grows when one of these facts changes, or with one that takes the place of another. */
+  version = 0
+  /** What other hosts know of it; undefined while none does. */
+  share: Share | undefined
 
-  readonly #book: AddressBook | undefined
+  readonly book: AddressBook | undefined
 
   /** `zone` as `zoneOf` says; with `book` the addresses are numbers in it. */
   constructor(zone: number, protocol: number, there: Side, back: Side, book?: AddressBook) {
     this.zone = zone
-    this.#book = book
+    this.book = book
     this.protocol = protocol
     this.forward = this.#key(there, true)
     this.backward = this.#key(back, false)
   }
 
-  #key([kind, src, dst, ports]: Side, isForward: boolean): StateKey {
+  #key({ kind, src, dst, ports }: Side, isForward: boolean): StateKey {
     const zone = zoneWord(this.zone, kind, this.protocol)
-    const tag = stateTagOf(zone, src, dst, ports, this.#book)
+    const tag = stateTagOf(zone, src, dst, ports, this.book)
     return { zone, src, dst, ports, entry: this, isForward, tag }
   }
 }
 
-/** The tag of a key. Numbers in the book are given anew, so addresses of IPv6 stand in full. */
+/** The tag of a key. Numbers in the book are given anew, so IPv6 addresses count by what they are. */
 export function stateTagOf(
   zone: number,
   src: number,
@@ -97,7 +142,7 @@ export function stateTagOf(
   book: AddressBook | undefined,
 ): Tag {
   if (book === undefined) return stateTag(zone, src, dst, ports)
-  return stateTag(zone, book.textOf(src), book.textOf(dst), ports)
+  return stateTag(zone, book.hashOf(src), book.hashOf(dst), ports)
 }
 
 /** The word that names zone, kind and protocol in a key. */
@@ -124,11 +169,12 @@ export class FlowState {
   readonly limit: number
   /** Numbers of IPv6 addresses. */
   readonly book = new AddressBook()
+  readonly fragments = new FragmentTable()
   readonly #keys = new TupleTable<StateKey>()
   readonly #entries: StateEntry[] = []
   #hand = 0
   /** This host's place among those that share NAT's ports, and how many there are. */
-  #share: readonly [place: number, count: number] = [0, 1]
+  #share = { place: 0, count: 1 }
 
   constructor(limit: number = limits.entries) {
     this.limit = limit
@@ -153,26 +199,31 @@ export class FlowState {
     return this.#keys.find(zoneWord(zone, kind, protocol), src, dst, ports)
   }
 
-  /** Of a range of ports the part that is this host's, first and count. */
-  shareOf(first: number, last: number): readonly [first: number, count: number] {
-    const [place, count] = this.#share
+  /** Of a range of ports the part that is this host's. */
+  shareOf(first: number, last: number): PortRange {
+    const { place, count } = this.#share
     const size = last - first + 1
     const from = Math.floor((size * place) / count)
-    return [first + from, Math.floor((size * (place + 1)) / count) - from]
+    return { first: first + from, count: Math.floor((size * (place + 1)) / count) - from }
   }
 
   /** Splits ports among hosts: each takes the part of its place in the order of their ids. */
   share(hosts: readonly string[], own: string): void {
     const place = [...hosts].sort().indexOf(own)
-    this.#share = place < 0 ? [0, 1] : [place, hosts.length]
+    this.#share = place < 0 ? { place: 0, count: 1 } : { place, count: hosts.length }
   }
 
   /** Does what a simulation wants done. Returns the tags of what is another now. */
   commit(effects: readonly Effect[], nowMs: number): Tag[] {
     const tags: Tag[] = []
     for (const effect of effects) {
-      if (effect.kind === 'addState') this.#add(effect.entry, nowMs, tags)
+      if (effect.kind === 'addState') {
+        if (effect.instead !== undefined) this.#replace(effect.instead, effect.entry, tags)
+        this.#add(effect.entry, nowMs, tags)
+      }
+      if (effect.kind === 'addFragment') this.fragments.add(effect.track, nowMs)
       if (effect.kind === 'useState') this.#use(effect.key, effect.flags, nowMs, tags)
+      if (effect.kind === 'stick') effect.vip.stick(effect.client, effect.member, nowMs)
     }
     return tags
   }
@@ -181,17 +232,35 @@ export class FlowState {
     yield* this.#entries
   }
 
-  /** Takes out the next entries in turn whose time is over. Returns the tags of what is gone. */
-  sweep(nowMs: number, use: FlowUse): Tag[] {
+  /** Takes in what another host has told of, if there is room. */
+  put(entry: StateEntry, seenMs: number, tags: Tag[]): void {
+    this.#add(entry, seenMs, tags)
+  }
+
+  /** Takes out what another host's entry is in the place of. */
+  remove(entry: StateEntry, tags: Tag[]): void {
+    if (this.#entries[entry.place] === entry) this.#removeAt(entry.place, tags)
+  }
+
+  /**
+   * Takes out the next entries in turn whose time is over. Returns the tags of what is gone. Those
+   * that stay and that other hosts have, too, go to `renew`.
+   */
+  sweep(nowMs: number, use: FlowUse, renew?: (entry: StateEntry) => void): Tag[] {
     const tags: Tag[] = []
+    this.fragments.sweep(nowMs)
     this.book.sweep()
     const count = Math.max(limits.entriesPerSweep, Math.ceil(this.#entries.length / 20))
     for (let left = Math.min(count, this.#entries.length); left > 0; left--) {
       if (this.#hand >= this.#entries.length) this.#hand = 0
       const entry = this.#entries[this.#hand]
       if (entry === undefined) break
-      if (isAlive(entry, nowMs, use)) this.#hand++
-      else this.#removeAt(this.#hand, tags)
+      if (!isAlive(entry, nowMs, use)) {
+        this.#removeAt(this.#hand, tags)
+        continue
+      }
+      this.#hand++
+      if (entry.share !== undefined) renew?.(entry)
     }
     return tags
   }
@@ -207,11 +276,20 @@ export class FlowState {
     const { forward, backward } = entry
     if (this.isFull || this.#has(forward) || this.#has(backward)) return
     entry.lastSeenMs = nowMs
+    entry.place = this.#entries.length
     this.#entries.push(entry)
     this.#keys.add(forward)
-    this.#keys.add(backward)
+    // To itself, by one port, there is no way back to tell from the way there.
+    if (!isSame(forward, backward)) this.#keys.add(backward)
     if ((entry.zone & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.hold(one)
     tags.push(forward.tag, backward.tag)
+  }
+
+  #replace(old: StateEntry, by: StateEntry, tags: Tag[]): void {
+    by.version = old.version + 1
+    // Whoever had the old one is to hear of the new one.
+    if (old.share !== undefined) by.share = { ...old.share, version: old.version }
+    this.remove(old, tags)
   }
 
   #has({ zone, src, dst, ports }: StateKey): boolean {
@@ -220,6 +298,7 @@ export class FlowState {
 
   #use({ entry, isForward }: StateKey, flags: number, nowMs: number, tags: Tag[]): void {
     const wasClosing = isClosing(entry)
+    const before = flagsOf(entry)
     const silentMs = nowMs - Math.min(entry.resetMs, nowMs)
     entry.lastSeenMs = nowMs
     if (!isForward) entry.replied = true
@@ -232,6 +311,7 @@ export class FlowState {
     if ((flags & tcpFin) !== 0 && isForward) entry.finForward = true
     if ((flags & tcpFin) !== 0 && !isForward) entry.finBackward = true
     if ((flags & tcpRst) !== 0) entry.resetMs = nowMs
+    if (flagsOf(entry) !== before) entry.version++
     // While it closes, its packets come to the agent; after that, they need not.
     if (isClosing(entry) !== wasClosing) tags.push(entry.forward.tag, entry.backward.tag)
   }
@@ -240,13 +320,21 @@ export class FlowState {
     const entry = this.#entries[at]
     const last = this.#entries.pop()
     if (entry === undefined) return
-    if (last !== undefined && last !== entry) this.#entries[at] = last
+    if (last !== undefined && last !== entry) {
+      this.#entries[at] = last
+      last.place = at
+    }
+    entry.place = -1
     this.#keys.delete(entry.forward)
     this.#keys.delete(entry.backward)
     if ((entry.zone & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.release(one)
     tags.push(entry.forward.tag, entry.backward.tag, fullTag(entry.zone))
     if (this.#entries.length === this.limit - 1) tags.push(fullTag(0))
   }
+}
+
+function isSame(a: StateKey, b: StateKey): boolean {
+  return a.zone === b.zone && a.src === b.src && a.dst === b.dst && a.ports === b.ports
 }
 
 function numbersOf({ forward, backward }: StateEntry): readonly number[] {
@@ -258,11 +346,27 @@ const tcpSyn = 0x02
 const tcpRst = 0x04
 
 function isAlive(entry: StateEntry, nowMs: number, use: FlowUse): boolean {
-  const limitMs = idleLimitMs(entry)
+  // Others tell of its use now and then only: it lives longer by the time between.
+  const limitMs = idleLimitMs(entry) + (entry.share === undefined ? 0 : renewalMs(entry))
   if (nowMs - entry.lastSeenMs < limitMs) return true
   if (use.isUsed(entry.forward.tag) || use.isUsed(entry.backward.tag))
     entry.lastSeenMs = Math.max(entry.lastSeenMs, use.lastUseMs(entry))
   return nowMs - entry.lastSeenMs < limitMs
+}
+
+/** How long an entry may go on in use before the other hosts that have it are told so. */
+export function renewalMs(entry: StateEntry): number {
+  return idleLimitMs(entry) / 3
+}
+
+/** The facts of an entry that change, as one number. */
+export function flagsOf({ replied, finForward, finBackward, resetMs }: StateEntry): number {
+  return (
+    (replied ? entryFlags.replied : 0) |
+    (finForward ? entryFlags.finForward : 0) |
+    (finBackward ? entryFlags.finBackward : 0) |
+    (resetMs === Number.POSITIVE_INFINITY ? 0 : entryFlags.reset)
+  )
 }
 
 function idleLimitMs(entry: StateEntry): number {

@@ -1,12 +1,16 @@
 /**
  * The flows this agent answers for: which facts each rests on, and when it was last used.
  *
- * Each tag holds the list of its flows, each flow its place in every such list, so that removing a
- * flow costs as much as it has tags, and invalidating a tag as much as it has flows.
+ * Flows and tags meet in links. The links of a tag are a list in both directions, those of a flow a
+ * list in one, so that removing a flow costs as much as it has tags, and invalidating a tag as much
+ * as it has flows. Links stand in columns of numbers: a flow makes no object for each of its tags.
+ *
+ *   tag ── first ─▶ link ◀─ before, after ─▶ link …      flow ── links ─▶ link ── next ─▶ link …
  */
 import type { FlowId } from '../datapath/datapath.ts'
 import type { Lively } from './simulation.ts'
 import type { Tag } from './tag.ts'
+import { TagTable } from './tag-table.ts'
 
 export interface Flow {
   readonly id: FlowId
@@ -18,32 +22,34 @@ export interface Flow {
   readonly endsMs: number
 }
 
-interface Entry extends Flow {
-  readonly lists: TagList[]
-  /** Place in each list of `lists`. */
-  readonly places: number[]
-  /** Place in the ring. */
-  index: number
-}
-
-interface TagList {
-  readonly tag: Tag
-  readonly flows: Entry[]
-  /** For each flow: which of its lists this is. */
-  readonly which: number[]
-}
-
 export const limits = {
   /** Flows looked at to find one to evict. */
   evictionCandidates: 32,
 } as const
 
+const firstCapacity = 4096
+/** Words of a link: before and after it in the tag's list, the flow's next link, flow, and tag. */
+const after = 1
+const next = 2
+const flowAt = 3
+const linkWords = 5
+
 export class FlowTable {
-  readonly #flows = new Map<FlowId, Entry>()
-  readonly #ring: Entry[] = []
-  readonly #tags = new Map<Tag, TagList>()
+  /** By id: the flow, its first link (0 for none), and its place in the ring. */
+  readonly #flows: (Flow | undefined)[] = []
+  readonly #linksOf: number[] = []
+  readonly #places: number[] = []
+  /** Ids of all flows, to be looked at in turn. */
+  readonly #ring: FlowId[] = []
+  /** The first link of each tag that flows rest on. */
+  readonly #firsts = new TagTable()
+  /** The links, `linkWords` numbers each; link 0 is none. */
+  #links = new Int32Array(firstCapacity * linkWords)
+  /** The first of the free links, joined by their next; from `linkEnd` on none was ever used. */
+  #freeLink = 0
+  #linkEnd: number = linkWords
   /** Flows that end at a fixed time, in the order they were added. */
-  readonly #ending = new Set<Entry>()
+  readonly #ending = new Set<Flow>()
   #hand = 0
 
   get size(): number {
@@ -51,70 +57,84 @@ export class FlowTable {
   }
 
   get tagCount(): number {
-    return this.#tags.size
+    return this.#firsts.size
   }
 
   has(id: FlowId): boolean {
-    return this.#flows.has(id)
+    return this.#flows[id] !== undefined
   }
 
   get(id: FlowId): Flow | undefined {
-    return this.#flows.get(id)
+    return this.#flows[id]
   }
 
-  /** Takes a flow in; one with the same id is replaced, as the datapath did. */
-  add(flow: Flow, tags: readonly Tag[]): void {
-    this.remove(flow.id)
-    const entry: Entry = { ...flow, lists: [], places: [], index: this.#ring.length }
-    this.#flows.set(flow.id, entry)
-    this.#ring.push(entry)
-    if (flow.endsMs !== Number.POSITIVE_INFINITY) this.#ending.add(entry)
-    for (const tag of tags) this.#enlist(entry, tag)
+  /**
+   * Takes a flow in, which is the table's from now on, that rests on the first `tagCount` of `tags`;
+   * one with the same id is replaced, as the datapath did.
+   */
+  add(flow: Flow, tags: readonly Tag[], tagCount: number = tags.length): void {
+    const { id, endsMs } = flow
+    this.remove(id)
+    this.#flows[id] = flow
+    this.#places[id] = this.#ring.length
+    this.#ring.push(id)
+    if (endsMs !== Number.POSITIVE_INFINITY) this.#ending.add(flow)
+    let own = 0
+    for (let at = 0; at < tagCount; at++) own = this.#enlist(id, tags[at] ?? 0, own)
+    this.#linksOf[id] = own
   }
 
   remove(id: FlowId): boolean {
-    const entry = this.#flows.get(id)
-    if (entry === undefined) return false
-    this.#flows.delete(id)
-    this.#ending.delete(entry)
+    const flow = this.#flows[id]
+    if (flow === undefined) return false
+    this.#flows[id] = undefined
+    if (flow.endsMs !== Number.POSITIVE_INFINITY) this.#ending.delete(flow)
     const last = this.#ring.pop()
-    if (last !== undefined && last !== entry) {
-      this.#ring[entry.index] = last
-      last.index = entry.index
+    if (last !== undefined && last !== id) {
+      const place = this.#places[id] ?? 0
+      this.#ring[place] = last
+      this.#places[last] = place
     }
-    for (const [at, list] of entry.lists.entries()) this.#delist(entry, at, list)
+    for (let link = this.#linksOf[id] ?? 0; link !== 0; ) {
+      const following = this.#links[link + next] ?? 0
+      this.#delist(link)
+      link = following
+    }
     return true
   }
 
   /** Removes the flows that rest on a fact, and says which these were. */
   invalidate(tag: Tag, removed: (id: FlowId) => void): void {
-    const list = this.#tags.get(tag)
-    if (list === undefined) return
-    for (let flow = list.flows.at(-1); flow !== undefined; flow = list.flows.at(-1)) {
-      this.remove(flow.id)
-      removed(flow.id)
+    for (let first = this.#firsts.get(tag); first !== 0; first = this.#firsts.get(tag)) {
+      const id = this.#links[first + flowAt] ?? 0
+      this.remove(id)
+      removed(id)
     }
   }
 
   /** Whether any flow rests on a fact. */
   isUsed(tag: Tag): boolean {
-    return this.#tags.has(tag)
+    return this.#firsts.get(tag) !== 0
   }
 
-  /** The flows that rest on a fact. */
+  /** The flows that rest on a fact; the list must not change meanwhile. */
   *with(tag: Tag): IterableIterator<Flow> {
-    yield* this.#tags.get(tag)?.flows ?? []
+    for (let link = this.#firsts.get(tag); link !== 0; link = this.#links[link + after] ?? 0) {
+      const flow = this.#flows[this.#links[link + flowAt] ?? 0]
+      if (flow !== undefined) yield flow
+    }
   }
 
   /** The next flows in turn, at most `count`; the list may change while they are looked at. */
   *next(count: number): IterableIterator<Flow> {
     for (let left = Math.min(count, this.#ring.length); left > 0; left--) {
       if (this.#hand >= this.#ring.length) this.#hand = 0
-      const entry = this.#ring[this.#hand]
-      if (entry === undefined) return
-      yield entry
+      const id = this.#ring[this.#hand] ?? 0
+      const flow = this.#flows[id]
+      if (flow === undefined) return
+      yield flow
       // When the flow was removed, another one stands at its place now.
-      if (this.#ring[this.#hand] === entry) this.#hand++
+      if (this.#ring[this.#hand] === id) this.#hand++
     }
   }
 
@@ -145,29 +165,59 @@ export class FlowTable {
     return found
   }
 
-  #enlist(entry: Entry, tag: Tag): void {
-    let list = this.#tags.get(tag)
-    if (list === undefined) {
-      list = { tag, flows: [], which: [] }
-      this.#tags.set(tag, list)
+  // Of every flow, for each of its tags: so without the names of a link's words, which are looked
+  // up wherever they stand.
+
+  /** Lists a flow under a tag, before its other links from `own` on; says which is its first now. */
+  #enlist(id: FlowId, tag: Tag, own: number): number {
+    const link = this.#takeLink()
+    const first = this.#firsts.replace(tag, link)
+    const links = this.#links
+    // The flow is the newest: where it is listed already, it is the first.
+    if (first !== 0 && links[first + 3] === id) {
+      this.#firsts.replace(tag, first)
+      this.#freeUp(link)
+      return own
     }
-    if (entry.lists.includes(list)) return
-    entry.places.push(list.flows.length)
-    list.which.push(entry.lists.length)
-    list.flows.push(entry)
-    entry.lists.push(list)
+    links[link] = 0
+    links[link + 1] = first
+    links[link + 2] = own
+    links[link + 3] = id
+    links[link + 4] = tag
+    if (first !== 0) links[first] = link
+    return link
   }
 
-  /** Takes a flow out of its list number `at`; the list's last flow takes its place. */
-  #delist(entry: Entry, at: number, list: TagList): void {
-    const place = entry.places[at] ?? 0
-    const last = list.flows.pop()
-    const lastWhich = list.which.pop()
-    if (last !== undefined && lastWhich !== undefined && last !== entry) {
-      list.flows[place] = last
-      list.which[place] = lastWhich
-      last.places[lastWhich] = place
+  #delist(link: number): void {
+    const links = this.#links
+    const earlier = links[link] ?? 0
+    const later = links[link + 1] ?? 0
+    const tag = links[link + 4] ?? 0
+    if (later !== 0) links[later] = earlier
+    if (earlier !== 0) links[earlier + 1] = later
+    else if (later !== 0) this.#firsts.replace(tag, later)
+    else this.#firsts.delete(tag)
+    this.#freeUp(link)
+  }
+
+  #freeUp(link: number): void {
+    this.#links[link + 2] = this.#freeLink
+    this.#freeLink = link
+  }
+
+  #takeLink(): number {
+    const free = this.#freeLink
+    if (free !== 0) {
+      this.#freeLink = this.#links[free + 2] ?? 0
+      return free
     }
-    if (list.flows.length === 0) this.#tags.delete(list.tag)
+    const link = this.#linkEnd
+    this.#linkEnd = link + linkWords
+    if (this.#linkEnd > this.#links.length) {
+      const grown = new Int32Array(this.#links.length * 2)
+      grown.set(this.#links)
+      this.#links = grown
+    }
+    return link
   }
 }

@@ -11,8 +11,10 @@ import type { Effect } from './effect.ts'
 import { forgetMac, forgetNeighbor, learnAddress, learnMac, learnNeighbor } from './facts.ts'
 import { forgetNeighbor6, learnNeighbor6 } from './facts6.ts'
 import type { Flow, FlowTable } from './flow-table.ts'
-import { macHigh, macLow } from './mac-table.ts'
+import { macLow, scopedHigh } from './mac-table.ts'
+import type { VirtualBridgePort } from './port.ts'
 import type { LearnedNeighbor, VirtualRouterPort } from './router.ts'
+import type { Sharing } from './sharing.ts'
 import type { Simulation } from './simulation.ts'
 import { type AnyAddress, neighborTag, type Tag } from './tag.ts'
 
@@ -39,6 +41,8 @@ export interface LearningWorld {
   /** Brings a flow's `usedMs` up to date. */
   refresh(flow: Flow): void
   ask(port: VirtualRouterPort, address: AnyAddress): void
+  /** Where other hosts hear of it. */
+  readonly sharing: Sharing
 }
 
 export class Learning {
@@ -71,6 +75,21 @@ export class Learning {
     return tags
   }
 
+  /** The same of a MAC address, which has to be seen again soon. */
+  inheritMac(port: VirtualBridgePort, mac: number, vlan: number, nowMs: number): Tag[] {
+    const tags: Tag[] = []
+    this.#learnMac(port, { mac, vlan }, nowMs, tags)
+    return tags
+  }
+
+  /** Tells other hosts all there is, when there were none before. */
+  shareAll(): void {
+    const { sharing } = this.#world
+    for (const entry of this.#macs.items) sharing.putMac(entry)
+    for (const { port, entry } of this.#neighbors.items)
+      sharing.putNeighbor(port, entry.address, entry.mac)
+  }
+
   /** Looks at the next facts in turn; returns the tags of those that were forgotten. */
   sweep(nowMs: number): Tag[] {
     const tags: Tag[] = []
@@ -81,11 +100,9 @@ export class Learning {
 
   #learn(effect: Effect, nowMs: number, tags: Tag[]): void {
     switch (effect.kind) {
-      case 'learnMac': {
-        const entry = learnMac(effect.port, effect.mac, nowMs, tags)
-        if (entry !== undefined) this.#macs.add(entry)
+      case 'learnMac':
+        this.#learnMac(effect.port, effect, nowMs, tags)
         return
-      }
       case 'learnAddress':
         learnAddress(effect.port.bridge, effect.address, effect.mac, tags)
         return
@@ -95,6 +112,9 @@ export class Learning {
       case 'learnNeighbor6':
         this.#learnNeighbor6(effect.port, effect.address, effect.mac, nowMs, tags)
         return
+      case 'probeAnswer':
+        effect.probe.isAnswered = true
+        return
       case 'advertise':
       case 'advertiseRouter':
       case 'icmp6Error':
@@ -103,8 +123,27 @@ export class Learning {
       case 'refusal':
       case 'addState':
       case 'useState':
+      case 'stick':
         return
     }
+  }
+
+  #learnMac(
+    port: VirtualBridgePort,
+    place: { readonly mac: number; readonly vlan: number },
+    nowMs: number,
+    tags: Tag[],
+  ): void {
+    const entry = learnMac(port, place, nowMs, tags)
+    if (entry === undefined) return
+    this.#macs.add(entry)
+    this.#world.sharing.putMac(entry)
+  }
+
+  #keepNeighbor(port: VirtualRouterPort, entry: LearnedNeighbor | undefined, isNew: boolean): void {
+    if (entry === undefined) return
+    this.#neighbors.add({ port, entry, askedMs: Number.NEGATIVE_INFINITY })
+    if (isNew) this.#world.sharing.putNeighbor(port, entry.address, entry.mac)
   }
 
   #learnNeighbor(
@@ -114,9 +153,9 @@ export class Learning {
     learnedMs: number,
     tags: Tag[],
   ): void {
+    const isNew = port.learned.get(address | 0)?.mac !== mac
     learnNeighbor(port, address, mac, learnedMs, tags)
-    const entry = port.learned.get(address | 0)
-    if (entry !== undefined) this.#neighbors.add({ port, entry, askedMs: Number.NEGATIVE_INFINITY })
+    this.#keepNeighbor(port, port.learned.get(address | 0), isNew)
   }
 
   #learnNeighbor6(
@@ -126,14 +165,18 @@ export class Learning {
     learnedMs: number,
     tags: Tag[],
   ): void {
+    const isNew = port.six?.learned.get(address)?.mac !== mac
     learnNeighbor6(port, address, mac, learnedMs, tags)
-    const entry = port.six?.learned.get(address)
-    if (entry !== undefined) this.#neighbors.add({ port, entry, askedMs: Number.NEGATIVE_INFINITY })
+    this.#keepNeighbor(port, port.six?.learned.get(address), isNew)
   }
 
   #keepsMac(entry: MacEntry, nowMs: number, tags: Tag[]): boolean {
     const { macs } = entry.port.bridge
-    if (macs.find(macHigh(entry.mac), macLow(entry.mac)) !== entry) return false
+    const present = macs.find(scopedHigh(entry), macLow(entry.mac))
+    if (present !== entry) {
+      if (present === undefined) this.#world.sharing.dropMac(entry)
+      return false
+    }
     if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true
     let left = limits.flowsPerMac
     for (const flow of this.#world.flows.with(entry.tag)) {
@@ -145,6 +188,7 @@ export class Learning {
       if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true
     }
     forgetMac(entry, tags)
+    this.#world.sharing.dropMac(entry)
     return false
   }
 
@@ -153,15 +197,21 @@ export class Learning {
     const { address } = entry
     const known =
       typeof address === 'number' ? port.learned.get(address | 0) : port.six?.learned.get(address)
-    if (known !== entry) return false
+    if (known !== entry) {
+      if (known === undefined) this.#world.sharing.dropNeighbor(port, address)
+      return false
+    }
     const ageMs = nowMs - entry.learnedMs
     if (ageMs < limits.neighborStaleMs) return true
     if (ageMs >= limits.neighborIdleMs) {
       if (typeof address === 'number') forgetNeighbor(port, address, tags)
       else forgetNeighbor6(port, address, tags)
+      this.#world.sharing.dropNeighbor(port, address)
       return false
     }
-    const isUsed = this.#world.flows.isUsed(neighborTag(port.id, address))
+    // Other hosts may well use it.
+    const { flows, sharing } = this.#world
+    const isUsed = sharing.isOn || flows.isUsed(neighborTag(port.id, address))
     if (isUsed && nowMs - one.askedMs >= limits.neighborAskMs) {
       one.askedMs = nowMs
       this.#world.ask(port, address)
@@ -177,6 +227,10 @@ class Ring<T> {
 
   get size(): number {
     return this.#items.length
+  }
+
+  get items(): readonly T[] {
+    return this.#items
   }
 
   add(item: T): void {

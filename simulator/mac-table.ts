@@ -102,6 +102,11 @@ export function macLow(mac: number): number {
   return mac >>> 0
 }
 
+/** The high word with a VLAN above it: what tells the stations of VLANs apart in one table. */
+export function scopedHigh({ mac, vlan }: { readonly mac: number; readonly vlan: number }): number {
+  return vlan * 0x1_0000 + macHigh(mac)
+}
+
 /** The 48-bit number of two words. */
 export function joinMac(high: number, low: number): number {
   return high * 0x1_0000_0000 + low

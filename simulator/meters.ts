@@ -9,9 +9,10 @@ import type { Tag } from './tag.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 export const limits = {
-  /** Of a policy that says no burst: what comes in this time, and 1000 bits. */
+  /** Of a policy that says no burst: what comes in this time, */
   burstMs: 100,
-  burstKbMin: 128,
+  /** and the longest packet: one still to be cut into segments counts whole in the module. */
+  burstKbMin: 528,
 } as const
 
 export class Meters {

@@ -7,11 +7,19 @@
  * happens to the destination quoted, and the other way round.
  */
 import { contains } from '../packet/address.ts'
-import { fragNone } from '../packet/flow-key.ts'
+import { fields } from '../packet/flow-key.ts'
 import { noNumber } from './address-book.ts'
 import type { NatAction, NatTarget } from './compile-action.ts'
 import { isIp } from './condition.ts'
-import { keyKinds, StateEntry, zoneOf } from './flow-state.ts'
+import { keyKinds, type PortRange, type Side, StateEntry, zoneOf } from './flow-state.ts'
+import {
+  followFirst,
+  fragmentKindOf,
+  isLaterFragment,
+  placeOfFirst,
+  rememberFirst,
+} from './nat-fragment.ts'
+import { isTargeted } from './nat-target.ts'
 import {
   numberIn,
   ownTargets6,
@@ -29,6 +37,8 @@ import { echo4, echo6, isIcmpProtocol, swapPorts } from './tuple.ts'
 export const limits = {
   /** Ports tried for one connection; when none of them is free, none is. */
   probes: 4096,
+  /** Of them those next to the connection's own. */
+  neighbors: 4,
 } as const
 
 /** `skip` when the rule has nothing to translate: as if its condition had not been met. */
@@ -40,6 +50,16 @@ const ethertypeIpv6 = 0x86dd
 /** Does what a rule says about addresses. */
 export function translate(sim: Simulation, rule: VirtualRule, action: NatAction): NatOutcome {
   if (!isIp(sim)) return 'skip'
+  const kind = fragmentKindOf(action.kind)
+  if (kind === undefined) return apply(sim, rule, action)
+  if (isLaterFragment(sim)) return followFirst(sim, kind)
+  const place = placeOfFirst(sim, kind)
+  const outcome = apply(sim, rule, action)
+  if (place !== undefined && outcome === 'done') rememberFirst(sim, kind, place)
+  return outcome
+}
+
+function apply(sim: Simulation, rule: VirtualRule, action: NatAction): NatOutcome {
   const isIpv6 = sim.work[8] === ethertypeIpv6
   switch (action.kind) {
     case 'staticSnat':
@@ -91,26 +111,23 @@ function translateForward(
   targets: readonly NatTarget[],
 ): NatOutcome {
   const { passage } = sim
-  sim.see('ipProto')
+  sim.see(fields.ipProto)
   if (!isTranslated(word(sim.work, 9) & 0xff)) return 'skip'
-  sim.see('ipFrag')
-  if (word(sim.work, 9) >>> 24 !== fragNone) {
-    sim.drop('a fragment cannot be translated')
-    return 'drop'
-  }
   const found = passage.seeTuple(sim, sim.work, true)
   if (found === 'none' || passage.zone === undefined) return 'skip'
   let key = passage.find(sim, keyKinds[kind])
-  if (key === undefined) {
+  // Who was led to what is not meant any more is led anew; its own source a client keeps.
+  const isStale = key !== undefined && kind === 'dnat' && !isTargeted(key.entry, targets)
+  if (key === undefined || isStale) {
     // Answers of a connection that nobody knows begin none.
     const type = word(sim.work, 18) & 0xffff
     const isAnswer =
       (passage.protocol === protocols.icmp && type === echo4.reply) ||
       (passage.protocol === protocols.icmpv6 && type === echo6.reply)
-    if (found === 'error' || isAnswer) return 'skip'
+    if (found === 'error' || isAnswer || passage.generated) return 'skip'
     const entry = allocate(sim, passage.zone, kind, targets)
     if (entry === undefined) return 'drop'
-    passage.add(sim, entry)
+    passage.add(sim, entry, key?.entry)
     key = entry.forward
   } else passage.use(sim, key, found)
   if (kind === 'snat') {
@@ -126,7 +143,7 @@ function translateForward(
 
 function translateBack(sim: Simulation, kind: 'reverseSnat' | 'reverseDnat'): NatOutcome {
   const { passage } = sim
-  sim.see('ipProto')
+  sim.see(fields.ipProto)
   if (!isTranslated(word(sim.work, 9) & 0xff)) return 'skip'
   const found = passage.seeTuple(sim, sim.work, true)
   if (found === 'none') return 'skip'
@@ -143,7 +160,8 @@ function isTranslated(protocol: number): boolean {
   return protocol === protocols.tcp || protocol === protocols.udp || isIcmpProtocol(protocol)
 }
 
-function changeSrc(sim: Simulation, found: TupleKind, address: number, port: number): void {
+/** Gives the packet another source; of an ICMP error the packet quoted another destination. */
+export function changeSrc(sim: Simulation, found: TupleKind, address: number, port: number): void {
   const quote = sim.passage.quoteOf(sim)
   if (sim.passage.isIpv6) rewriteSrc6(sim, address)
   else sim.rewriteIpSrc(address)
@@ -154,7 +172,8 @@ function changeSrc(sim: Simulation, found: TupleKind, address: number, port: num
   } else quote.ports = both(port)
 }
 
-function changeDst(sim: Simulation, found: TupleKind, address: number, port: number): void {
+/** Gives the packet another destination. */
+export function changeDst(sim: Simulation, found: TupleKind, address: number, port: number): void {
   const quote = sim.passage.quoteOf(sim)
   if (sim.passage.isIpv6) rewriteDst6(sim, address)
   else sim.rewriteIpDst(address)
@@ -210,7 +229,7 @@ function allocate(
     const target = targets[(search.hash + at) % targets.length]
     const back = target && searchTarget(sim, zone, kind, target, search)
     if (back === undefined) continue
-    const there = [keyKinds[kind], src, dst, ports] as const
+    const there = { kind: keyKinds[kind], src, dst, ports }
     const { isIpv6 } = sim.passage
     const book = isIpv6 ? zone.state.book : undefined
     return new StateEntry(zoneOf(zone.number, isIpv6), protocol, there, back, book)
@@ -224,8 +243,6 @@ interface Search {
   readonly hash: number
 }
 
-type Back = readonly [kind: 2 | 4, src: number, dst: number, ports: number]
-
 /** The way back from the first free address and port, beginning with those that change least. */
 function searchTarget(
   sim: Simulation,
@@ -233,10 +250,10 @@ function searchTarget(
   kind: 'snat' | 'dnat',
   target: NatTarget,
   search: Search,
-): Back | undefined {
+): Side | undefined {
   const { protocol, src, dst, ports } = sim.passage
   const own = kind === 'snat' ? ports & 0xffff : ports >>> 16
-  const [first, count] = portsOf(zone, kind, target, own)
+  const { first, count } = portsOf(zone, kind, target, own)
   const addresses = target.lastAddress - target.firstAddress + 1
   const [likedAddress, likedPort] = likedOf(sim.passage, kind, target, own)
   const isOwn = likedPort >= first && likedPort < first + count
@@ -247,11 +264,13 @@ function searchTarget(
     const counted = target.firstAddress + ((start + turn) % addresses)
     const address = target.base === undefined ? counted : numberIn(zone, target.base, counted)
     if (address === noNumber && target.base !== undefined) return undefined
-    for (let at = 0; at < count; at++) {
+    for (let at = 0; at < count + limits.neighbors; at++) {
       if (search.left-- <= 0) return undefined
-      const port = first + ((offset + at) % count)
+      // Where many have the same port, those next to it are taken too: go on somewhere else.
+      const jump = at < limits.neighbors ? 0 : search.hash
+      const port = first + ((offset + jump + at) % count)
       const back = backOf(kind, protocol, { src, dst, ports }, address, port)
-      if (sim.passage.look(sim, ...back) === undefined) return back
+      if (sim.passage.look(sim, back) === undefined) return back
     }
   }
   return undefined
@@ -271,16 +290,16 @@ function likedOf(
   return [address6 === undefined ? undefined : Number(address6 - base), port]
 }
 
-/** First and count of the ports to choose from; sources are split among the hosts. */
+/** The ports to choose from; sources are split among the hosts. */
 function portsOf(
   zone: Zone,
   kind: 'snat' | 'dnat',
   { firstPort, lastPort }: NatTarget,
   own: number,
-): readonly [first: number, count: number] {
-  if (firstPort === 0) return [own, 1]
+): PortRange {
+  if (firstPort === 0) return { first: own, count: 1 }
   if (kind === 'snat') return zone.state.shareOf(firstPort, lastPort)
-  return [firstPort, lastPort - firstPort + 1]
+  return { first: firstPort, count: lastPort - firstPort + 1 }
 }
 
 /** The tuple of the answers to a connection translated so. */
@@ -290,14 +309,14 @@ function backOf(
   { src, dst, ports }: { readonly src: number; readonly dst: number; readonly ports: number },
   address: number,
   port: number,
-): Back {
+): Side {
   const isEcho = isIcmpProtocol(protocol)
   if (kind === 'snat') {
     const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff) | (port << 16)
-    return [keyKinds.reverseSnat, dst, address, back >>> 0]
+    return { kind: keyKinds.reverseSnat, src: dst, dst: address, ports: back >>> 0 }
   }
   const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff_0000) | port
-  return [keyKinds.reverseDnat, address, src, back >>> 0]
+  return { kind: keyKinds.reverseDnat, src: address, dst: src, ports: back >>> 0 }
 }
 
 function mix(src: number, dst: number, ports: number): number {

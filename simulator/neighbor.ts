@@ -1,7 +1,9 @@
 /** Which MAC address a next hop on a router port's link has, from all that is known. */
 import type { Action } from '../packet/action.ts'
 import type { Words6 } from '../packet/address6.ts'
+import type { VirtualBridge } from './bridge.ts'
 import { macHigh, macLow } from './mac-table.ts'
+import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { hasAddress6 } from './router-port6.ts'
 import { neighborTag, type Tag } from './tag.ts'
@@ -16,7 +18,7 @@ export interface NextHop {
 
 /**
  * Finds a next hop: a configured neighbour, the other router's own address, a station of the linked
- * bridge, or what ARP has taught, in this order. Undefined when none of them knows it.
+ * bridge, or what ARP has taught this host or another, in this order. Undefined when none of them knows it.
  */
 export function resolveNextHop(port: VirtualRouterPort, address: number): NextHop | undefined {
   const ready = port.nextHops.get(address | 0)
@@ -53,10 +55,10 @@ function findMac6(port: VirtualRouterPort, address: Words6): { mac: number; tag:
   if (configured !== undefined) return { mac: configured, tag }
   const { peer } = port
   if (peer?.kind === 'router' && hasAddress6(peer, address)) return { mac: peer.mac, tag: peer.tag }
-  const entry = peer?.kind === 'bridge' ? peer.bridge.addresses6.get(address) : undefined
+  const entry = bridgeOf(peer)?.addresses6.get(address)
   if (entry !== undefined) return { mac: entry.mac, tag: entry.tag }
-  const learned = port.six?.learned.get(address)
-  return learned === undefined ? undefined : { mac: learned.mac, tag }
+  const mac = port.six?.learned.get(address)?.mac ?? port.six?.told.get(address)
+  return mac === undefined ? undefined : { mac, tag }
 }
 
 function findMac(port: VirtualRouterPort, address: number): { mac: number; tag: Tag } | undefined {
@@ -66,8 +68,13 @@ function findMac(port: VirtualRouterPort, address: number): { mac: number; tag: 
   const { peer } = port
   if (peer?.kind === 'router' && peer.addresses.some((cidr) => cidr.address === address))
     return { mac: peer.mac, tag: peer.tag }
-  const entry = peer?.kind === 'bridge' ? peer.bridge.addresses.get(address | 0) : undefined
+  const entry = bridgeOf(peer)?.addresses.get(address | 0)
   if (entry !== undefined) return { mac: entry.mac, tag: entry.tag }
-  const learned = port.learned.get(address | 0)
-  return learned === undefined ? undefined : { mac: learned.mac, tag }
+  const mac = port.learned.get(address | 0)?.mac ?? port.told.get(address | 0)
+  return mac === undefined ? undefined : { mac, tag }
+}
+
+/** The bridge whose addresses are those of the link: it knows none of its VLANs. */
+function bridgeOf(peer: VirtualPort | undefined): VirtualBridge | undefined {
+  return peer?.kind === 'bridge' && peer.vlan === 0 ? peer.bridge : undefined
 }

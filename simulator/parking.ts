@@ -20,10 +20,15 @@ export interface ParkedPacket {
   readonly packet: Uint8Array
   readonly offload: Offload | undefined
   readonly key: FlowKey
-  /** Where the walk starts: the port entered, or left by a packet that the agent made. */
+  /**
+   * Where the walk starts: the port entered, or left by a packet that the agent made; empty for a
+   * packet that came out of a tunnel.
+   */
   readonly start: string
   readonly generated: boolean
   readonly endsMs: number
+  /** It has waited for flow state: what it finds now counts. */
+  readonly hasWaited?: boolean
 }
 
 /** A next hop that is asked for, and who waits for it. */

@@ -7,36 +7,34 @@
  * into the zone, so that translations within the zone do not confuse its direction.
  */
 import { type NeighborMessage, readNeighborMessage } from '../packet/build6.ts'
-import { createKey, type FlowKey, fragLater } from '../packet/flow-key.ts'
+import { createKey, type FlowKey, fields, fragLater } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import type { IcmpQuote } from '../packet/icmp-quote.ts'
 import { noNumber } from './address-book.ts'
 import { isIp } from './condition.ts'
 import {
-  type FlowState,
   isClosing,
   type KeyKind,
   keyKinds,
+  type Side,
   StateEntry,
   type StateKey,
   stateTagOf,
   zoneOf,
   zoneWord,
 } from './flow-state.ts'
+import { empty } from './list.ts'
+import type { Balance } from './load-balancer.ts'
 import { CachedMembership } from './membership.ts'
-import type { Memberships } from './policy.ts'
 import type { VirtualPort } from './port.ts'
 import { isIcmp, isIcmpError, Quotes } from './quotes.ts'
 import { limits, type Simulation, word } from './simulation.ts'
-import { fullTag } from './tag.ts'
+import { fullTag, type Tag } from './tag.ts'
 import { echo4, echo6, echoPorts, isIcmpProtocol, numberAt, swapPorts } from './tuple.ts'
+import { isAt } from './tuple-table.ts'
+import type { Zone } from './zones.ts'
 
-/** Where connections are told apart: one for each port, bridge and router. */
-export interface Zone {
-  readonly number: number
-  readonly state: FlowState
-  readonly memberships: Memberships
-}
+export type { Zone }
 
 /** The passage of one device. */
 export interface Frame {
@@ -44,8 +42,11 @@ export interface Frame {
   outPort: VirtualPort | undefined
   /** Whether the device's chains gave the packet another destination. */
   dstRewritten: boolean
-  /** The header as it came to the device, past the port's own chains. */
+  /** Whether the header has changed since it came to the device; how it was is in `entered` then. */
+  isChanged: boolean
   readonly entered: FlowKey
+  /** What a load balancer has still to do. */
+  balance: Balance | undefined
 }
 
 /** What an agent before this one had made of a packet: kept where the rules allow it. */
@@ -81,15 +82,12 @@ export class Passage {
   ports = 0
   /** A rule asked for what the packet hides behind its extension headers. */
   isHidden = false
+  /** Keys of flow state that were looked for in vain. */
+  readonly missed: { readonly zone: Zone; readonly tag: Tag }[] = []
   /** Rules looked at on the whole walk. */
   rules = 0
-  readonly #frames: Frame[] = Array.from({ length: limits.devices + 2 }, () => ({
-    inPort: undefined,
-    outPort: undefined,
-    dstRewritten: false,
-    entered: createKey(),
-  }))
-  frame: Frame = this.#frames[0] ?? { ...noFrame, entered: createKey() }
+  readonly #frames: Frame[] = Array.from({ length: limits.devices + 2 }, createFrame)
+  frame: Frame = this.#frames[0] ?? createFrame()
   /** As the packet came into the zone. */
   readonly #zoneKey = createKey()
   /** Whether the tuple is one of IPv6, its addresses numbers in the address book. */
@@ -108,6 +106,7 @@ export class Passage {
     this.isHidden = false
     this.zone = undefined
     this.rules = 0
+    empty(this.missed)
     this.quotes.clear()
     this.#srcMembers.clear()
     this.#dstMembers.clear()
@@ -118,7 +117,9 @@ export class Passage {
   enter(devices: number, port: VirtualPort | undefined): void {
     this.resume(devices)
     this.frame.inPort = port
+    this.frame.isChanged = false
     this.frame.dstRewritten = false
+    this.frame.balance = undefined
   }
 
   /** The walk goes on from a device where it has been before. */
@@ -163,19 +164,18 @@ export class Passage {
       return false
     }
     const { work } = sim
-    const { protocol, src, dst } = there
-    const left =
-      protocol === protocols.icmp || protocol > protocols.udp ? there.ports : word(work, 18)
-    const forward = [keyKinds.track, src, dst, there.ports] as const
+    const { protocol, src, dst, ports } = there
+    const left = protocol === protocols.icmp || protocol > protocols.udp ? ports : word(work, 18)
+    const forward = { kind: keyKinds.track, src, dst, ports }
     const entry =
       work[8] === ethertypeIpv6
         ? this.#entry6(sim, zone, protocol, forward, swapPorts(left))
-        : new StateEntry(zone.number, protocol, forward, [
-            keyKinds.track,
-            word(work, 14),
-            word(work, 10),
-            swapPorts(left),
-          ])
+        : new StateEntry(zone.number, protocol, forward, {
+            kind: keyKinds.track,
+            src: word(work, 14),
+            dst: word(work, 10),
+            ports: swapPorts(left),
+          })
     if (entry === undefined) {
       sim.drop('flow state is full')
       return false
@@ -189,13 +189,13 @@ export class Passage {
     { work }: Simulation,
     { number, state }: Zone,
     protocol: number,
-    forward: ConstructorParameters<typeof StateEntry>[2],
+    forward: Side,
     ports: number,
   ): StateEntry | undefined {
     const { book } = state
     const [src, dst] = [numberAt(book, work, 14), numberAt(book, work, 10)]
-    if ([src, dst, forward[1], forward[2]].includes(noNumber)) return undefined
-    const back = [keyKinds.track, src, dst, ports] as const
+    if ([src, dst, forward.src, forward.dst].includes(noNumber)) return undefined
+    const back = { kind: keyKinds.track, src, dst, ports }
     return new StateEntry(zoneOf(number, true), protocol, forward, back, book)
   }
 
@@ -226,9 +226,9 @@ export class Passage {
    */
   seeTuple(sim: Simulation, key: FlowKey, withId: boolean, quote?: IcmpQuote): TupleKind {
     if (!isIp(sim)) return 'none'
-    sim.see('ipFrag')
+    sim.see(fields.ipFrag)
     if (word(key, 9) >>> 24 === fragLater) return 'none'
-    sim.see('ipProto')
+    sim.see(fields.ipProto)
     const protocol = word(key, 9) & 0xff
     this.protocol = protocol
     this.ports = 0
@@ -266,8 +266,8 @@ export class Passage {
   }
 
   #seePorts(sim: Simulation, key: FlowKey): void {
-    sim.see('tpSrc')
-    sim.see('tpDst')
+    sim.see(fields.tpSrc)
+    sim.see(fields.tpDst)
     this.ports = word(key, 18)
   }
 
@@ -277,7 +277,7 @@ export class Passage {
     withId: boolean,
     known: IcmpQuote | undefined,
   ): TupleKind {
-    sim.see('tpSrc')
+    sim.see(fields.tpSrc)
     const { request, reply } = this.isIpv6 ? echo6 : echo4
     const isError = this.isIpv6 ? type < request : isIcmpErrorType(type)
     if (!isError && type !== request && type !== reply) return 'none'
@@ -301,23 +301,19 @@ export class Passage {
   find(sim: Simulation, kind: KeyKind): StateKey | undefined {
     const { zone, protocol, src, dst, ports, isIpv6 } = this
     if (zone === undefined) return undefined
-    const found = this.look(sim, kind, src, dst, ports)
+    const found = this.look(sim, { kind, src, dst, ports })
     if (found === undefined) {
       const zoneNumber = zoneWord(zoneOf(zone.number, isIpv6), kind, protocol)
       const book = isIpv6 ? zone.state.book : undefined
-      sim.tag(stateTagOf(zoneNumber, src, dst, ports, book))
+      const tag = stateTagOf(zoneNumber, src, dst, ports, book)
+      sim.tag(tag)
+      this.missed.push({ zone, tag })
     }
     return found
   }
 
   /** The entry under a tuple of the present zone and protocol. */
-  look(
-    sim: Simulation,
-    kind: KeyKind,
-    src: number,
-    dst: number,
-    ports: number,
-  ): StateKey | undefined {
+  look(sim: Simulation, { kind, src, dst, ports }: Side): StateKey | undefined {
     const { zone, protocol } = this
     if (zone === undefined) return undefined
     const number = zoneOf(zone.number, this.isIpv6)
@@ -327,9 +323,8 @@ export class Passage {
     for (const effect of sim.effects) {
       if (effect.kind !== 'addState') continue
       const { forward, backward } = effect.entry
-      for (const key of [forward, backward])
-        if (key.zone === zoneNumber && key.src === src && key.dst === dst && key.ports === ports)
-          return key
+      if (isAt(forward, zoneNumber, src, dst, ports)) return forward
+      if (isAt(backward, zoneNumber, src, dst, ports)) return backward
     }
     return undefined
   }
@@ -347,10 +342,10 @@ export class Passage {
       sim.effects.push({ kind: 'useState', key, flags })
   }
 
-  add(sim: Simulation, entry: StateEntry): void {
+  add(sim: Simulation, entry: StateEntry, instead?: StateEntry): void {
     sim.tag(entry.forward.tag)
     sim.sources.push(entry)
-    sim.effects.push({ kind: 'addState', entry })
+    sim.effects.push({ kind: 'addState', entry, instead })
     if (entry.protocol === protocols.tcp && (word(sim.work, 19) & (tcpFin | tcpRst)) !== 0)
       this.unkeyed = true
   }
@@ -365,7 +360,7 @@ export class Passage {
   /** A message of neighbour discovery, read from the packet's bytes: no flow can stand for it. */
   neighborMessage(sim: Simulation): NeighborMessage | undefined {
     this.unkeyed = true
-    sim.see('ipProto')
+    sim.see(fields.ipProto)
     return this.packet === undefined ? undefined : readNeighborMessage(this.packet)
   }
 
@@ -383,7 +378,6 @@ export class Passage {
   }
 }
 
-const noFrame = { inPort: undefined, outPort: undefined, dstRewritten: false }
 const zoneWords = [8, 9, 10, 14, 18, 19] as const
 const zoneWords6 = [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19] as const
 const tcpFin = 0x01
@@ -391,4 +385,15 @@ const tcpRst = 0x04
 
 function deviceOf(port: VirtualPort): string {
   return port.kind === 'bridge' ? port.bridge.id : port.router.id
+}
+
+function createFrame(): Frame {
+  return {
+    inPort: undefined,
+    outPort: undefined,
+    dstRewritten: false,
+    isChanged: false,
+    entered: createKey(),
+    balance: undefined,
+  }
 }

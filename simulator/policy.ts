@@ -9,6 +9,7 @@ import type { Change } from '../topology/store.ts'
 import { AddressTable } from './address-table.ts'
 import { type CompiledAction, compileAction } from './compile-action.ts'
 import { type Check, compileChecks } from './condition.ts'
+import type { VirtualPort } from './port.ts'
 import { RuleIndex } from './rule-index.ts'
 import { type AnyAddress, chainTag, memberTag, type Tag } from './tag.ts'
 
@@ -87,10 +88,16 @@ export class Memberships {
 
 export class Policies {
   readonly memberships = new Memberships()
+  readonly #port: (id: string) => VirtualPort | undefined
   readonly #chains = new Map<string, VirtualChain>()
   readonly #rules = new Map<string, Rule>()
   /** Rules of each chain by id. */
   readonly #byChain = new Map<string, Map<string, Rule>>()
+
+  /** `port` finds the ports that rules redirect to. */
+  constructor(port: (id: string) => VirtualPort | undefined) {
+    this.#port = port
+  }
 
   /** The chain of an id; a device may name it before its rules are there. */
   chain(id: string): VirtualChain {
@@ -161,7 +168,7 @@ export class Policies {
         invert: rule.condition?.invert === true,
         fragments: fragmentsOf(rule),
         checks: compileChecks(rule.condition ?? {}),
-        action: compileAction(rule.action, (id) => this.chain(id)),
+        action: compileAction(rule.action, (id) => this.chain(id), this.#port),
       }))
     chain.index = RuleIndex.of(chain.rules)
   }

@@ -66,13 +66,21 @@ export class RouteTable {
     return this.#size
   }
 
-  /** The route for a packet; undefined when there is none. */
-  lookup(src: number, dst: number, observer: RouteObserver): RouteEntry | undefined {
+  /**
+   * The route for a packet; undefined when there is none. Of equal routes one by a port of `via` is
+   * taken, if there is one.
+   */
+  lookup(
+    src: number,
+    dst: number,
+    observer: RouteObserver,
+    via: readonly string[] = nowhere,
+  ): RouteEntry | undefined {
     let node: Node | undefined = this.#descend(dst, observer)
     for (; node !== undefined; node = node.parent) {
       if (node.routes.length === 0) continue
       observer.tag(node.tag)
-      const route = choose(node.routes, src, observer)
+      const route = choose(node.routes, src, observer, via)
       if (route !== undefined) return route
     }
     observer.tag(this.#noneTag)
@@ -167,15 +175,20 @@ export class RouteTable {
   }
 }
 
+const nowhere: readonly string[] = []
+
 function choose(
   routes: readonly RouteEntry[],
   src: number,
   observer: RouteObserver,
+  via: readonly string[],
 ): RouteEntry | undefined {
+  const asked = via.length === 0 ? undefined : chooseVia(routes, src, observer, via)
+  if (asked !== undefined) return asked
   let first: RouteEntry | undefined
   let equal = 0
   for (const route of routes) {
-    if (first !== undefined && route.weight !== first.weight) break
+    if (first !== undefined && !isEqual(route, first)) break
     if (!matchesSource(route, src, observer)) continue
     first ??= route
     equal++
@@ -188,6 +201,23 @@ function choose(
     left--
   }
   return first
+}
+
+/** Of the routes of least weight, near or far, the one by a port of `via`. */
+function chooseVia(
+  routes: readonly RouteEntry[],
+  src: number,
+  observer: RouteObserver,
+  via: readonly string[],
+): RouteEntry | undefined {
+  let first: RouteEntry | undefined
+  for (const route of routes) {
+    if (first !== undefined && route.weight !== first.weight) return undefined
+    if (!matchesSource(route, src, observer)) continue
+    first ??= route
+    if (route.port !== undefined && via.includes(route.port.id)) return route
+  }
+  return undefined
 }
 
 function matchesSource(route: RouteEntry, src: number, observer: RouteObserver): boolean {
@@ -214,5 +244,17 @@ function attach(parent: Node, child: Node): Node {
 }
 
 function byWeight(a: RouteEntry, b: RouteEntry): number {
-  return a.weight - b.weight || (a.id < b.id ? -1 : 1)
+  return a.weight - b.weight || farness(a) - farness(b) || (a.id < b.id ? -1 : 1)
+}
+
+/** Of equal routes those that leave by this host are preferred to those that leave by others. */
+export function isEqual(a: Ranked, b: Ranked): boolean {
+  return a.weight === b.weight && farness(a) === farness(b)
+}
+
+type Ranked = Pick<RouteEntry, 'weight' | 'port'>
+
+/** 0 for a route of this host, 1 for another's. */
+export function farness({ port }: Ranked): number {
+  return port?.remote === undefined ? 0 : 1
 }

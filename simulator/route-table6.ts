@@ -4,6 +4,7 @@
  */
 import { formatWords6, type Words6 } from '../packet/address6.ts'
 import type { FlowKey } from '../packet/flow-key.ts'
+import { farness, isEqual } from './route-table.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { routeTag, type Tag } from './tag.ts'
 
@@ -168,7 +169,7 @@ function choose(
   let first: RouteEntry6 | undefined
   let equal = 0
   for (const route of routes) {
-    if (first !== undefined && route.weight !== first.weight) break
+    if (first !== undefined && !isEqual(route, first)) break
     if (!matchesSource(route, key, observer)) continue
     first ??= route
     equal++
@@ -229,5 +230,5 @@ function bitAt(words: Words6, at: number): boolean {
 }
 
 function byWeight(a: RouteEntry6, b: RouteEntry6): number {
-  return a.weight - b.weight || (a.id < b.id ? -1 : 1)
+  return a.weight - b.weight || farness(a) - farness(b) || (a.id < b.id ? -1 : 1)
 }

@@ -30,6 +30,7 @@ export interface RouterPort6 {
   /** MAC addresses: configured ones, and ones that neighbour discovery taught. */
   readonly neighbors: AddressTable<number>
   readonly learned: AddressTable<LearnedNeighbor>
+  readonly told: AddressTable<number>
   /** What `resolveNextHop6` found, until something it used changes. */
   readonly nextHops: AddressTable<NextHop>
   readonly localRoutes: readonly RouteEntry6[]

@@ -6,17 +6,22 @@
  * An ARP request for one of its addresses is rewritten into the reply, and that is a flow.
  */
 import { broadcastOf, type Cidr, contains, networkOf } from '../packet/address.ts'
-import { fragLater, fragNone } from '../packet/flow-key.ts'
+import { fields, fragLater, fragNone } from '../packet/flow-key.ts'
+import type { VirtualBalancer } from './balancer.ts'
 import { enterDevice, type Filtered, leaveDevice } from './filter.ts'
+import { noteAnswer, type Probe } from './health.ts'
 import { fitsLink, linkMtu } from './link-mtu.ts'
+import { balance, leaveBalanced, wayBack } from './load-balancer.ts'
 import { joinMac } from './mac-table.ts'
 import { type NextHop, resolveNextHop } from './neighbor.ts'
+import { isOrphan } from './orphan.ts'
 import type { PortState } from './port.ts'
 import type { RouteEntry, RouteTable } from './route-table.ts'
 import type { RouteTable6 } from './route-table6.ts'
 import type { RouterPort6 } from './router-port6.ts'
 import { simulateIpv6 } from './router6.ts'
 import { type Simulation, word } from './simulation.ts'
+import type { Speaker } from './speaker.ts'
 import { type AnyAddress, neighborTag, type Tag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
 
@@ -28,6 +33,10 @@ export interface VirtualRouter extends Filtered {
   readonly routes: RouteTable
   readonly routes6: RouteTable6
   traces: readonly VirtualTrace[] | undefined
+  /** Undefined when it has none that does anything. */
+  balancer: VirtualBalancer | undefined
+  /** Health checks under way, by source port. */
+  probes: Map<number, Probe> | undefined
 }
 
 export interface VirtualRouterPort extends PortState {
@@ -42,6 +51,8 @@ export interface VirtualRouterPort extends PortState {
   /** MAC addresses by IPv4 address as a signed number: configured ones, and ones learned by ARP. */
   readonly neighbors: ReadonlyMap<number, number>
   readonly learned: Map<number, LearnedNeighbor>
+  /** Those that other hosts have learned. */
+  readonly told: Map<number, number>
   /** What `resolveNextHop` found, until something it used changes. */
   readonly nextHops: Map<number, NextHop>
   /** Routes to the port's own addresses. */
@@ -49,6 +60,10 @@ export interface VirtualRouterPort extends PortState {
   /** Routes that leave by this port: in the table while the port is active, as `routesUp` says. */
   readonly routes: Set<RouteEntry>
   routesUp: boolean
+  /** Whether they leave by another host. */
+  routesFar: boolean
+  /** The routing daemon that speaks for it on this host. */
+  speaker: Speaker | undefined
   /** What it has of IPv6; undefined when it speaks none. */
   readonly six: RouterPort6 | undefined
 }
@@ -89,7 +104,7 @@ export function simulateRouter(
   if (vlan !== 0) {
     // A tag with VLAN 0 carries a priority only (802.1Q).
     if ((vlan & 0xfff) !== 0) return sim.drop('router takes no VLAN-tagged frames')
-    sim.stripVlan()
+    sim.setVlan(0)
   }
   sim.seeEthDst()
   if (work[8] === ethertypes.ipv6) return simulateIpv6(sim, ingress)
@@ -108,12 +123,12 @@ export function simulateRouter(
 function simulateArp(sim: Simulation, ingress: VirtualRouterPort): VirtualRouterPort | undefined {
   const { work } = sim
   if (!ingress.adminUp || !ingress.router.adminUp) return sim.drop('router or its port is down')
-  sim.see('arpOp')
-  sim.see('ipSrc')
-  sim.see('ipDst')
+  sim.see(fields.arpOp)
+  sim.see(fields.ipSrc)
+  sim.see(fields.ipDst)
   const op = word(work, 19) >>> 16
   const sender = word(work, 10)
-  const isOurs = hasAddress(ingress, word(work, 14))
+  const isOurs = answersFor(ingress, word(work, 14))
   const isNear = sharesLink(ingress, sender)
   if (isNear) noteNeighbor(sim, ingress, isOurs)
   if (!isOurs) return sim.drop('ARP is not for this router')
@@ -131,7 +146,7 @@ function noteNeighbor(sim: Simulation, ingress: VirtualRouterPort, isOurs: boole
   const { work } = sim
   const address = word(work, 10)
   sim.tag(neighborTag(ingress.id, address))
-  sim.see('arpSha')
+  sim.see(fields.arpSha)
   const mac = joinMac(word(work, 11) & 0xffff, word(work, 12))
   const known = ingress.learned.get(address | 0)
   if (ingress.neighbors.has(address | 0) || hasAddress(ingress, address)) return
@@ -151,9 +166,17 @@ function simulateIpv4(sim: Simulation, ingress: VirtualRouterPort): VirtualRoute
   if (isMartian(word(work, 14) >>> 24)) return sim.drop('destination address cannot be routed')
   if (!router.adminUp) return prohibit(sim, ingress, 'router is down')
   if (!ingress.adminUp) return prohibit(sim, ingress, 'router port is down')
-  if (!enterDevice(sim, router)) return undefined
+  const { balancer } = router
+  const balanced = balancer === undefined ? 'none' : balance(sim, balancer, router.zone)
+  if (balanced === 'dropped') return undefined
+  if (balanced === 'refused') return refuse(sim, ingress, 'no member of the pool may have it')
+  if (balanced === 'none') {
+    if (!enterDevice(sim, router)) return undefined
+    if (balancer !== undefined && isListening(sim, balancer)) return simulateLocal(sim, ingress)
+  }
 
-  const route = router.routes.lookup(word(work, 10), word(work, 14), sim)
+  const via = wayBack(sim.passage.frame.balance)
+  const route = router.routes.lookup(word(work, 10), word(work, 14), sim, via)
   if (route === undefined) return unreachable(sim, ingress, icmp.network, 'no route')
   switch (route.action) {
     case 'blackhole':
@@ -176,9 +199,12 @@ function forwardIpv4(
   const { router } = ingress
   const egress = route.port
   if (egress === undefined) return unreachable(sim, ingress, icmp.network, 'route has no port')
-  sim.see('ipTtl')
+  sim.see(fields.ipTtl)
   const ttl = (word(work, 9) >>> 16) & 0xff
   if (ttl <= 1) return icmpError(sim, ingress, icmp.timeExceeded, 0, 'TTL is used up')
+
+  if (egress === ingress && sim.passage.frame.balance === undefined && isOrphan(sim, ingress))
+    return refuse(sim, ingress, 'no such connection')
 
   const address = route.gateway ?? word(work, 14)
   if (route.gateway === undefined) {
@@ -186,7 +212,13 @@ function forwardIpv4(
     if (isDirectedBroadcast(egress, address)) return sim.drop('directed broadcast')
   }
   if (!fitsLink(sim, ingress, egress, sim.mayCut)) return tooBig(sim, ingress, linkMtu(egress))
-  if (!leaveDevice(sim, router, egress)) return undefined
+  const todo = sim.passage.frame.balance
+  if (
+    todo !== undefined
+      ? !leaveBalanced(sim, todo, ingress, egress)
+      : !leaveDevice(sim, router, egress)
+  )
+    return undefined
   const hop = resolveNextHop(egress, address)
   if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address, route)
   sim.tag(hop.tag)
@@ -217,24 +249,38 @@ function waitForNeighbor(
 function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   const { work } = sim
   sim.seeIpDst(32)
-  sim.see('ipProto')
-  sim.see('ipFrag')
+  sim.see(fields.ipProto)
+  sim.see(fields.ipFrag)
+  const protocol = word(work, 9) & 0xff
+  const { probes } = ingress.router
+  if (probes !== undefined && protocol === protocols.tcp) noteAnswer(sim, probes)
+  if (protocol !== protocols.icmp)
+    return refuse(sim, ingress, 'router serves nothing on this address')
+  if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
+  sim.see(fields.tpSrc)
+  sim.see(fields.tpDst)
+  if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
+  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.entered) })
+  return sim.consume('echo request is answered')
+}
+
+/** Nobody serves the packet: a reset of TCP, else "unreachable" for port or protocol. */
+function refuse(sim: Simulation, ingress: VirtualRouterPort, reason: string): undefined {
+  const { work } = sim
   const protocol = word(work, 9) & 0xff
   if (protocol === protocols.tcp && word(work, 9) >>> 24 !== fragLater) {
     sim.seeBits(19, tcpRst)
     if ((word(work, 19) & tcpRst) !== 0) return sim.drop('router has no such connection')
-    return sim.refuse(ingress, 'router serves nothing on this address')
+    return sim.refuse(ingress, reason)
   }
-  if (protocol !== protocols.icmp) {
-    const code = protocol === protocols.udp ? icmp.port : icmp.protocol
-    return unreachable(sim, ingress, code, 'router serves nothing on this address')
-  }
-  if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
-  sim.see('tpSrc')
-  sim.see('tpDst')
-  if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
-  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.passage.frame.entered) })
-  return sim.consume('echo request is answered')
+  const code = protocol === protocols.udp ? icmp.port : icmp.protocol
+  return unreachable(sim, ingress, code, reason)
+}
+
+/** Whether the packet is for an address that only the load balancer has. */
+function isListening(sim: Simulation, balancer: VirtualBalancer): boolean {
+  sim.seeIpDst(balancer.listening.bitsFor(word(sim.work, 14)))
+  return balancer.listens(word(sim.work, 14))
 }
 
 function prohibit(sim: Simulation, ingress: VirtualRouterPort, reason: string): undefined {
@@ -272,7 +318,7 @@ function icmpError(
   sim.effects.push({
     kind: 'icmpError',
     port: ingress,
-    changes: sim.changes(sim.passage.frame.entered),
+    changes: sim.changes(sim.entered),
     type,
     code,
     source,
@@ -285,11 +331,11 @@ function icmpError(
 /** Neither about an ICMP error nor about a later fragment. Odd addresses were dropped before. */
 function maySendError(sim: Simulation): boolean {
   const { work } = sim
-  sim.see('ipFrag')
+  sim.see(fields.ipFrag)
   if (word(work, 9) >>> 24 === fragLater) return false
-  sim.see('ipProto')
+  sim.see(fields.ipProto)
   if ((word(work, 9) & 0xff) !== protocols.icmp) return true
-  sim.see('tpSrc')
+  sim.see(fields.tpSrc)
   const type = word(work, 18) & 0xffff
   return type === 0 || type === 8 || type >= 13
 }
@@ -316,6 +362,12 @@ function isDirectedBroadcast(port: VirtualRouterPort, address: number): boolean 
 function hasAddress(port: VirtualRouterPort, address: number): boolean {
   for (const cidr of port.addresses) if (cidr.address === address) return true
   return false
+}
+
+/** Whether a port says that an address is its own: one of the load balancer's on the link too. */
+function answersFor(port: VirtualRouterPort, address: number): boolean {
+  if (hasAddress(port, address)) return true
+  return port.router.balancer?.listens(address) === true && sharesLink(port, address)
 }
 
 function sharesLink(port: VirtualRouterPort, address: number): boolean {

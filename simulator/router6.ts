@@ -6,7 +6,7 @@
  * Link-local packets stay on their link. Groups are not routed.
  */
 import { addressOf6, isLinkLocal6, type Words6 } from '../packet/address6.ts'
-import { fragLater, fragNone } from '../packet/flow-key.ts'
+import { fields, fragLater, fragNone } from '../packet/flow-key.ts'
 import { isDiscovery, simulateDiscovery } from './discovery6.ts'
 import { enterDevice, leaveDevice } from './filter.ts'
 import { fitsLink, linkMtu } from './link-mtu.ts'
@@ -90,7 +90,7 @@ function forward(
     const reason = 'link-local source stays on its link'
     return error(sim, ingress, icmp.unreachable, icmp.beyondScope, reason)
   }
-  sim.see('ipTtl')
+  sim.see(fields.ipTtl)
   const hopLimit = (word(work, 9) >>> 16) & 0xff
   if (hopLimit <= 1) return error(sim, ingress, icmp.timeExceeded, 0, 'hop limit is used up')
   if (route.gateway === undefined) sim.seeIpv6Dst(128)
@@ -129,8 +129,8 @@ function waitForNeighbor(
 function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   const { work } = sim
   sim.seeIpv6Dst(128)
-  sim.see('ipProto')
-  sim.see('ipFrag')
+  sim.see(fields.ipProto)
+  sim.see(fields.ipFrag)
   if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
   const protocol = word(work, 9) & 0xff
   const reason = 'router serves nothing on this address'
@@ -150,10 +150,10 @@ function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
       return errorFrom(sim, ingress, type, code, reason, addressAt(sim, 14))
     }
   }
-  sim.see('tpSrc')
-  sim.see('tpDst')
+  sim.see(fields.tpSrc)
+  sim.see(fields.tpDst)
   if (work[18] !== echoRequest) return sim.drop('ICMP message needs no answer')
-  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.passage.frame.entered) })
+  sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.entered) })
   return sim.consume('echo request is answered')
 }
 
@@ -190,7 +190,7 @@ function errorFrom(
   sim.effects.push({
     kind: 'icmp6Error',
     port: ingress,
-    changes: sim.changes(sim.passage.frame.entered),
+    changes: sim.changes(sim.entered),
     type,
     code,
     source: addressOf6(source),
@@ -203,10 +203,10 @@ function errorFrom(
 /** Neither about an ICMPv6 error or redirect, nor about a later fragment, which may be of one. */
 function maySendError(sim: Simulation): boolean {
   const { work } = sim
-  sim.see('ipFrag')
+  sim.see(fields.ipFrag)
   if (word(work, 9) >>> 24 === fragLater) return false
   if ((word(work, 9) & 0xff) !== protocols.icmp) return true
-  sim.see('tpSrc')
+  sim.see(fields.tpSrc)
   const type = word(work, 18) & 0xffff
   return type >= 128 && type !== 137
 }

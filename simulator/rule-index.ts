@@ -6,6 +6,7 @@
  */
 import { networkOf, prefixMask } from '../packet/address.ts'
 import type { Words6 } from '../packet/address6.ts'
+import { fields } from '../packet/flow-key.ts'
 import { AddressTable } from './address-table.ts'
 import { type Check, isIp, seePorts } from './condition.ts'
 import type { VirtualRule } from './policy.ts'
@@ -20,8 +21,8 @@ export const limits = {
 } as const
 
 const ethertypeIpv6 = 0x86dd
-const fields = ['src', 'dst', 'dstPorts'] as const
-type IndexField = (typeof fields)[number]
+const indexFields = ['src', 'dst', 'dstPorts'] as const
+type IndexField = (typeof indexFields)[number]
 
 /** Where a rule stands: under networks, groups or ports; in `rest` when under none. */
 interface Places {
@@ -54,7 +55,7 @@ export class RuleIndex {
     if (rules.length < limits.rules) return undefined
     let best: RuleIndex | undefined
     let least = rules.length
-    for (const field of fields) {
+    for (const field of indexFields) {
       const places = place(rules, field)
       const cost = costOf(places)
       if (cost >= least) continue
@@ -114,7 +115,7 @@ export class RuleIndex {
   #listPort(sim: Simulation): void {
     this.#value = this.#valueOf(sim)
     if (!seePorts(sim)) return
-    sim.see('tpDst')
+    sim.see(fields.tpDst)
     this.#push(this.#places.ports.get(this.#value >>> 16))
   }
 

@@ -1,11 +1,12 @@
 /**
  * What devices do besides forwarding, kept as the store says: policies, MTUs and trace requests
- * here, DHCP in dhcp-service.ts. Each change pushes the tags of what rests on it.
+ * here, DHCP in dhcp-service.ts, mirrors in mirrors.ts. Each change pushes the tags of what rests on it.
  */
 import type { QosPolicy } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
 import type { VirtualBridge } from './bridge.ts'
 import { DhcpServices } from './dhcp-service.ts'
+import { Mirrors } from './mirrors.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouter } from './router.ts'
 import type { Tag } from './tag.ts'
@@ -23,6 +24,7 @@ type Traced = VirtualBridge | VirtualRouter | VirtualPort
 export class Services {
   readonly stories = new Stories()
   readonly #dhcp = new DhcpServices()
+  readonly #mirrors = new Mirrors()
   readonly #policies = new Map<string, QosPolicy>()
   /** The policy that each `port …` and `bridge …` names. */
   readonly #users = new Map<string, string>()
@@ -59,6 +61,7 @@ export class Services {
     }
     this.#followPolicies(changes, devices, tags)
     this.#dhcp.apply(changes, devices.bridges, tags)
+    this.#mirrors.apply(changes, devices, tags)
     if (areTracesNew && (this.#traces.size > 0 || this.#traced.size > 0))
       this.#attachTraces(devices, tags)
   }
@@ -107,6 +110,9 @@ export class Services {
       if (sameTraces(device.traces, list)) continue
       device.traces = list
       tags.push(device.tag)
+      // What comes by a tunnel rests on the port alone that it is for.
+      for (const port of ports.values())
+        if ((port.kind === 'bridge' ? port.bridge : port.router) === device) tags.push(port.tag)
       if (list === undefined) this.#traced.delete(device)
       else this.#traced.add(device)
     }

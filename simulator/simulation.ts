@@ -2,22 +2,24 @@
  * One packet's walk through the topology: the header as it came, as the devices have rewritten it,
  * and as the actions so far have left it; the mask of what was read; tags, actions and effects.
  *
- * One object serves all simulations, one after another, so that a simulation allocates nothing
- * unless it has something to say that was never said before.
+ * One object serves all simulations in turn; it allocates only for what was never said before.
  *
  * The mask follows Open vSwitch: a device calls `see…` for every field it reads to decide, and a
  * field that is rewritten is seen too, since whether the rewrite changes anything depends on it.
  */
 import type { Action } from '../packet/action.ts'
 import type { Words6 } from '../packet/address6.ts'
-import { createKey, type FieldName, type FlowKey, fields, keyWords } from '../packet/flow-key.ts'
+import { copyKey, createKey, type FlowKey, fields } from '../packet/flow-key.ts'
+import { Choices } from './choices.ts'
 import type { Effect } from './effect.ts'
 import { hashConnection } from './hash.ts'
+import { empty } from './list.ts'
+import { Observation, word } from './observation.ts'
+import type { Lively, Missing, OutcomeKind } from './outcome.ts'
 import { Passage } from './passage.ts'
 import type { VirtualPort } from './port.ts'
+import { Redirection } from './redirect.ts'
 import { pushDifferences } from './rewrite.ts'
-import type { VirtualRouterPort } from './router.ts'
-import type { AnyAddress, Tag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
 
 export const limits = {
@@ -27,51 +29,33 @@ export const limits = {
   steps: 4096,
 } as const
 
-/** What lives as long as packets show that it does. */
-export interface Lively {
-  lastSeenMs: number
-}
+export { word } from './observation.ts'
+export type { Lively, Missing, OutcomeKind } from './outcome.ts'
 
-/** The fact a parked packet waits for: the MAC address of a next hop. */
-export interface Missing {
-  readonly port: VirtualRouterPort
-  readonly address: AnyAddress
-  readonly tag: Tag
-}
-
-/**
- * What became of a packet. `forward` and `drop` make flows; `park` waits for a fact; `consumed` was
- * answered by the agent, and the next packet like it comes to the agent too.
- */
-export type OutcomeKind = 'forward' | 'drop' | 'park' | 'consumed'
-
-/** Word `at` of a key or mask. */
-export function word(key: FlowKey, at: number): number {
-  return key[at] ?? 0
-}
-
-function seePrefix(mask: FlowKey, from: number, bits: number): void {
-  for (let at = from, left = bits; left > 0; at++, left -= 32)
-    mask[at] = word(mask, at) | (left >= 32 ? 0xffff_ffff : 0xffff_ffff << (32 - left))
-}
-
-export class Simulation {
-  /** As received. */
-  readonly key = createKey()
+export class Simulation extends Observation {
+  /** As received; the caller's, which does not change while the simulation is of use. */
+  key: FlowKey = createKey()
   /** As rewritten so far: what the next device sees. */
   readonly work = createKey()
-  readonly mask = createKey()
-  readonly tags: Tag[] = new Array<Tag>(64).fill('')
-  tagCount = 0
   readonly actions: Action[] = []
   actionCount = 0
   readonly effects: Effect[] = []
+  readonly choices = new Choices()
   /** Learned MAC addresses that were this packet's source, its connections: they live. */
   readonly sources: Lively[] = []
   readonly passage = new Passage()
+  readonly redirection = new Redirection()
+  /** No copy goes to other hosts; for the caller to set. */
+  staysHere = false
+  /** Other hosts that copies have gone to. */
+  readonly hosts: string[] = []
   /** Devices on the path so far, and on all paths. */
   devices = 0
   steps = 0
+  /** Ports that copies for mirrors have left by. */
+  copies = 0
+  /** More than such copies was sent. */
+  delivered = false
   /** Why the packet, or a copy of it, was last dropped. */
   reason = ''
   missing: Missing | undefined
@@ -107,21 +91,20 @@ export class Simulation {
 
   /** Begins anew with the packet of `key`; `passage.packet` is for the caller to set. */
   start(key: FlowKey): void {
-    for (let at = 0; at < keyWords; at++) {
-      const value = word(key, at)
-      this.key[at] = value
-      this.work[at] = value
-      this.mask[at] = 0
-    }
-    this.mask[0] = 0xffff_ffff
-    this.tagCount = 0
+    this.key = key
+    copyKey(key, this.work)
+    this.clear()
     this.actionCount = 0
-    if (this.effects.length > 0) this.effects.length = 0
-    if (this.sources.length > 0) this.sources.length = 0
-    if (this.traces.length > 0) this.traces.length = 0
-    if (this.story !== undefined) this.story.length = 0
+    empty(this.effects)
+    this.choices.clear()
+    empty(this.sources)
+    empty(this.traces)
+    empty(this.hosts)
+    if (this.story !== undefined) empty(this.story)
     this.devices = 0
     this.steps = 0
+    this.copies = 0
+    this.delivered = false
     this.pathMtu = 0
     this.lengthMax = 0
     this.#meter = undefined
@@ -144,67 +127,30 @@ export class Simulation {
     return this.actionCount > 0 ? 'forward' : 'drop'
   }
 
-  tag(tag: Tag): void {
-    this.tags[this.tagCount++] = tag
-  }
-
-  /** Joins a whole field to the mask. */
-  see(name: FieldName): void {
-    const { word: at, shift, bits } = fields[name]
-    if (bits > 32) {
-      if (bits === 48) this.mask[at] = word(this.mask, at) | 0xffff
-      else this.mask[at] = 0xffff_ffff
-      for (let next = at + 1; next * 32 < at * 32 + bits; next++) this.mask[next] = 0xffff_ffff
-      return
-    }
-    const ones = bits === 32 ? 0xffff_ffff : (1 << bits) - 1
-    this.mask[at] = word(this.mask, at) | (ones << shift)
-  }
-
-  /** Joins some bits of word `at`. */
-  seeBits(at: number, bits: number): void {
-    this.mask[at] = word(this.mask, at) | bits
-  }
-
-  seeEthDst(): void {
-    this.mask[3] = 0xffff
-    this.mask[4] = 0xffff_ffff
-  }
-
-  seeEthSrc(): void {
-    this.mask[5] = 0xffff
-    this.mask[6] = 0xffff_ffff
-  }
-
-  /** Tag and innermost type: what the bytes above Ethernet are. */
-  seeEthType(): void {
-    this.mask[7] = 0xffff
-    this.mask[8] = 0xffff
-  }
-
-  seeIpSrc(bits: number): void {
-    if (bits > 0) this.mask[10] = word(this.mask, 10) | (0xffff_ffff << (32 - bits))
-  }
-
-  seeIpDst(bits: number): void {
-    if (bits > 0) this.mask[14] = word(this.mask, 14) | (0xffff_ffff << (32 - bits))
-  }
-
-  seeIpv6Src(bits: number): void {
-    seePrefix(this.mask, 10, bits)
-  }
-
-  seeIpv6Dst(bits: number): void {
-    seePrefix(this.mask, 14, bits)
-  }
-
   /** The same for all packets of a connection, either fragment of a datagram included. */
   hash(): number {
     return hashConnection(this)
   }
 
+  /** The header as it came to the present device, past the port's own chains. */
+  get entered(): FlowKey {
+    const { frame } = this.passage
+    return frame.isChanged ? frame.entered : this.work
+  }
+
+  /** Before the header changes: what the device received is kept, for answers. */
+  #beginRewrite(): void {
+    const { frame } = this.passage
+    if (!frame.isChanged) {
+      copyKey(this.work, frame.entered)
+      frame.isChanged = true
+    }
+    this.#rewritten = true
+  }
+
   /** Writes both MAC addresses; `action` is the `setEth` that says so. */
   rewriteEth(action: Extract<Action, { kind: 'setEth' }>, words: Uint32Array): void {
+    this.#beginRewrite()
     this.seeEthDst()
     this.seeEthSrc()
     this.work[3] = word(words, 0)
@@ -212,21 +158,20 @@ export class Simulation {
     this.work[5] = word(words, 2)
     this.work[6] = word(words, 3)
     this.#ethAction = action
-    this.#rewritten = true
   }
 
   rewriteTtl(ttl: number): void {
-    this.see('ipTtl')
+    this.#beginRewrite()
+    this.see(fields.ipTtl)
     this.work[9] = (word(this.work, 9) & 0xff00_ffff) | (ttl << 16)
-    this.#rewritten = true
   }
 
   /** Writes the DS field and leaves the ECN bits (RFC 2474, RFC 3168). */
   rewriteDscp(dscp: number): void {
-    this.see('ipTos')
+    this.#beginRewrite()
+    this.see(fields.ipTos)
     const tos = (dscp << 2) | ((word(this.work, 9) >>> 8) & 3)
     this.work[9] = ((word(this.work, 9) & 0xffff_00ff) | (tos << 8)) >>> 0
-    this.#rewritten = true
   }
 
   /** Has the packet pass a meter before anything of it is sent. */
@@ -235,49 +180,53 @@ export class Simulation {
   }
 
   rewriteIpv6Src(address: Words6): void {
+    this.#beginRewrite()
     this.seeIpv6Src(128)
     this.work.set(address, 10)
-    this.#rewritten = true
   }
 
   rewriteIpv6Dst(address: Words6): void {
+    this.#beginRewrite()
     this.seeIpv6Dst(128)
     this.work.set(address, 14)
-    this.#rewritten = true
   }
 
   rewriteIpSrc(address: number): void {
+    this.#beginRewrite()
     this.seeIpSrc(32)
     this.work[10] = address
-    this.#rewritten = true
   }
 
   rewriteIpDst(address: number): void {
+    this.#beginRewrite()
     this.seeIpDst(32)
     this.work[14] = address
-    this.#rewritten = true
   }
 
   rewriteTpSrc(port: number): void {
-    this.see('tpSrc')
+    this.#beginRewrite()
+    this.see(fields.tpSrc)
     this.work[18] = (word(this.work, 18) & 0xffff_0000) | port
-    this.#rewritten = true
   }
 
   rewriteTpDst(port: number): void {
-    this.see('tpDst')
+    this.#beginRewrite()
+    this.see(fields.tpDst)
     this.work[18] = (word(this.work, 18) & 0xffff) | (port << 16)
-    this.#rewritten = true
   }
 
-  stripVlan(): void {
-    this.work[7] = 0
-    this.#rewritten = true
+  /** Writes the tag as the key has it: 0 for none. */
+  setVlan(tag: number): void {
+    this.#beginRewrite()
+    this.mask[7] = 0xffff
+    this.work[7] = tag
   }
 
   /** Turns the ARP request in work into the reply that `mac` gives, and sends it back. */
   rewriteToArpReply(mac: number): void {
-    for (const name of ['arpOp', 'ipSrc', 'ipDst', 'arpSha', 'arpTha'] as const) this.see(name)
+    this.#beginRewrite()
+    const { arpOp, ipSrc, ipDst, arpSha, arpTha } = fields
+    for (const field of [arpOp, ipSrc, ipDst, arpSha, arpTha]) this.see(field)
     this.seeEthDst()
     this.seeEthSrc()
     const { work } = this
@@ -295,7 +244,6 @@ export class Simulation {
     work[12] = mac
     work[19] = (word(work, 19) & 0xffff) | (2 << 16)
     this.#ethAction = undefined
-    this.#rewritten = true
   }
 
   /** Sends the packet, as it is in work, by a vport. */
@@ -304,12 +252,26 @@ export class Simulation {
       this.drop('copies of an ICMP message would differ inside')
       return
     }
+    if (this.pathMtu !== 0 && (this.lengthMax === 0 || this.pathMtu < this.lengthMax))
+      this.lengthMax = this.pathMtu
+    this.delivered = true
+    this.outputCopy(action)
+  }
+
+  /** Sends it to another host, with the header that says what for. */
+  send(host: string, tunnel: Action, output: Action): void {
+    if (this.staysHere) return
+    this.outputCopy(tunnel)
+    this.output(output)
+    this.hosts.push(host)
+  }
+
+  /** Likewise a copy of it. Inside an ICMP message that is as the message goes on. */
+  outputCopy(action: Action): void {
     if (this.#meter !== undefined) {
       this.actions[this.actionCount++] = this.#meter
       this.#meter = undefined
     }
-    if (this.pathMtu !== 0 && (this.lengthMax === 0 || this.pathMtu < this.lengthMax))
-      this.lengthMax = this.pathMtu
     if (this.#rewritten) this.#emitChanges()
     this.actions[this.actionCount++] = action
   }
@@ -339,20 +301,21 @@ export class Simulation {
   /** Drops the packet and refuses it to its sender, back through `port`. */
   refuse(port: VirtualPort, reason: string): undefined {
     this.consumed = true
-    const changes = this.changes(this.passage.frame.entered)
+    const changes = this.changes(this.entered)
     this.effects.push({ kind: 'refusal', port, changes, reason })
     return this.drop(reason)
   }
 
   /** Keeps the header while a copy of the packet goes another way. */
   save(): void {
-    this.#saved[this.devices]?.set(this.work)
+    const saved = this.#saved[this.devices]
+    if (saved !== undefined) copyKey(this.work, saved)
     this.#savedMtus[this.devices] = this.pathMtu
   }
 
   restore(devices: number): void {
     const saved = this.#saved[devices]
-    if (saved !== undefined) this.work.set(saved)
+    if (saved !== undefined) copyKey(saved, this.work)
     this.devices = devices
     this.pathMtu = this.#savedMtus[devices] ?? 0
     this.passage.resume(devices)
@@ -370,7 +333,7 @@ export class Simulation {
   #emitChanges(): void {
     const from = this.#changed ? this.#emitted : this.key
     pushDifferences(from, this.work, this.#ethAction, this.#push)
-    for (let at = 0; at < keyWords; at++) this.#emitted[at] = word(this.work, at)
+    copyKey(this.work, this.#emitted)
     this.#changed = true
     this.#rewritten = false
   }

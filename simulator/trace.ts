@@ -1,12 +1,14 @@
 /** Tells in words what the simulator does with a packet and why, without doing it. */
 import type { Action } from '../packet/action.ts'
 import { formatIp } from '../packet/address.ts'
+import { formatWords6 } from '../packet/address6.ts'
 import { composeFrame } from '../packet/compose.ts'
 import { extractKey } from '../packet/extract.ts'
 import { createKey, type FlowKey } from '../packet/flow-key.ts'
 import { formatActions, formatFlow, formatKey, parseKey, TextError } from '../packet/text.ts'
 import type { Effect } from './effect.ts'
 import { flowActions } from './flow-actions.ts'
+import type { StateKey } from './flow-state.ts'
 import { simulateAgain } from './simulate.ts'
 import { type OutcomeKind, Simulation } from './simulation.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
@@ -134,8 +136,24 @@ function describeEffect(effect: Effect): string {
     case 'dhcp':
       return `would send: a DHCP message with ${formatIp(effect.lease.address)} for the client`
     case 'addState':
-      return `would remember: ${effect.entry.forward.tag}, answered by ${effect.entry.backward.tag}`
+      return `would remember: ${tellKey(effect.entry.forward)}, answered by ${tellKey(effect.entry.backward)}`
+    case 'addFragment':
+      return 'would remember: the datagram, for its later fragments'
+    case 'probeAnswer':
+      return `would note: member ${effect.probe.monitored.member.id} is well`
+    case 'stick':
+      return `would keep: ${formatIp(effect.client)} at member ${effect.member}`
     case 'useState':
-      return `would note: the connection of ${effect.key.tag} goes on or closes`
+      return `would note: the connection of ${tellKey(effect.key)} goes on or closes`
   }
+}
+
+/** Source and destination of a connection's packets one way. */
+function tellKey({ src, dst, ports, entry }: StateKey): string {
+  const ip = (number: number): string => {
+    if (entry.book === undefined) return formatIp(number)
+    const words = entry.book.wordsOf(number)
+    return words === undefined ? '?' : `[${formatWords6(words)}]`
+  }
+  return `${ip(src)}:${ports & 0xffff} > ${ip(dst)}:${ports >>> 16}`
 }

@@ -79,7 +79,8 @@ export class TupleTable<T extends Tuple> {
   }
 }
 
-function isAt(tuple: Tuple, zone: number, src: number, dst: number, ports: number): boolean {
+/** Whether a key is of these words. */
+export function isAt(tuple: Tuple, zone: number, src: number, dst: number, ports: number): boolean {
   return tuple.ports === ports && tuple.src === src && tuple.dst === dst && tuple.zone === zone
 }
 

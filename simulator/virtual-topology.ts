@@ -5,11 +5,12 @@
  * It follows the store by ordered batches. Within a batch what goes is taken out first and what
  * comes is put in afterwards, so that an address can move from one port to another in one batch.
  */
-import { parseIp, parseIpv6, parseMac } from '../packet/address.ts'
-import { type Words6, wordsOf6 } from '../packet/address6.ts'
-import type { Binding, BridgePort, Port, Route } from '../topology/model.ts'
+import { parseIp, parseMac } from '../packet/address.ts'
+import type { Binding, BridgePort, LearnedRoute, Port, Route } from '../topology/model.ts'
 import type { Change, ChangeBatch } from '../topology/store.ts'
-import type { MacEntry, VirtualBridge } from './bridge.ts'
+import { Balancers } from './balancers.ts'
+import type { VirtualBridge } from './bridge.ts'
+import { forgetLearned, joinBridge, leaveBridge } from './bridge-ports.ts'
 import {
   compileBridge,
   compileBridgePort,
@@ -17,17 +18,22 @@ import {
   compileRouter,
   compileRouterPort,
 } from './compile.ts'
+import { isSameDevice, wordsOf } from './config.ts'
 import * as facts from './facts.ts'
 import { addAddress6, removeAddress6 } from './facts6.ts'
 import type { Filtered } from './filter.ts'
 import { FlowState } from './flow-state.ts'
-import type { Zone } from './passage.ts'
+import { Foreign } from './foreign.ts'
+import { Peers, type TunnelEnd } from './peers.ts'
 import { Policies } from './policy.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
 import { addLocalRoutes, ConfiguredRoutes, removeRoutes } from './routes.ts'
 import { Services } from './services.ts'
+import { Speakers } from './speakers.ts'
+import { StatePeers } from './state-peers.ts'
 import { type Tag, vportTag } from './tag.ts'
+import { Zones } from './zones.ts'
 
 type ChangeOf<K extends Change['kind']> = Extract<Change, { kind: K }>
 
@@ -36,6 +42,8 @@ export interface TopologyChange {
   readonly tags: readonly Tag[]
   /** Ids of ports whose binding on this host came, went or changed. */
   readonly bindings: readonly string[]
+  /** Ports that came to this host from another, and which that was. */
+  readonly moved: readonly (readonly [port: string, from: string])[]
 }
 
 export class VirtualTopology {
@@ -45,14 +53,17 @@ export class VirtualTopology {
   readonly ports = new Map<string, VirtualPort>()
   /** Bindings of this host by port id. */
   readonly bindings = new Map<string, Binding>()
-  readonly policies = new Policies()
+  readonly policies = new Policies((id) => this.ports.get(id))
   readonly state = new FlowState()
+  readonly statePeers: StatePeers
+  readonly zones = new Zones(this.state, this.policies.memberships)
   readonly services = new Services()
+  readonly balancers = new Balancers()
+  readonly #speakers = new Speakers()
+  readonly peers: Peers
+  readonly foreign: Foreign
   readonly #configs = new Map<string, Port>()
   readonly #hosts = new Set<string>()
-  readonly #zones = new Map<string, Zone>()
-  #zoneCount = 0
-  readonly #bound = new Set<string>()
   readonly #routes = new ConfiguredRoutes()
   readonly #byVport = new Map<number, VirtualPort>()
   readonly #vports = new Map<string, number>()
@@ -60,10 +71,23 @@ export class VirtualTopology {
 
   constructor(host: string) {
     this.host = host
+    this.peers = new Peers(host)
+    this.foreign = new Foreign(host)
+    this.statePeers = new StatePeers(host)
+  }
+
+  /** Whether this is the one of all hosts that does what any could. */
+  get isFirstHost(): boolean {
+    return [...this.#hosts].every((other) => this.host <= other)
   }
 
   portOf(vport: number): VirtualPort | undefined {
-    return this.#byVport.get(vport)
+    return this.#byVport.get(vport | 0)
+  }
+
+  /** The port that the routing daemon behind a vport speaks for. */
+  spokenFor(vport: number): VirtualRouterPort | undefined {
+    return this.#speakers.portOf(vport)
   }
 
   /** Facts that packets taught: MAC addresses of bridges, neighbours of router ports. */
@@ -79,11 +103,14 @@ export class VirtualTopology {
     const { changes } = batch
     const bindings: string[] = []
     this.policies.apply(changes, this.#tags)
+    const moved = this.statePeers.apply(changes)
     this.#changeHosts(changes)
     for (const change of changes) {
       if (change.kind === 'route') this.#routes.remove(change.id, this.#tags)
+      if (change.kind === 'learnedRoute') this.#routes.remove(learnedId(change.id), this.#tags)
       if (change.kind === 'binding') this.#changeBinding(change, bindings)
     }
+    this.#reach(this.peers.apply(changes, this.#tags))
     const renewed = changes
       .filter((change) => change.kind === 'port')
       .filter(({ id, value }) => JSON.stringify(this.#configs.get(id)) !== JSON.stringify(value))
@@ -91,18 +118,26 @@ export class VirtualTopology {
     for (const change of changes) {
       if (change.kind === 'bridge') this.#changeBridge(change)
       if (change.kind === 'router') this.#changeRouter(change)
-      this.#dropZone(change)
+      if (change.value === undefined) this.zones.drop(change.kind, change.id)
     }
     for (const { value } of renewed) if (value !== undefined) this.#addPort(value)
     for (const { id } of renewed) this.#linkPort(id)
+    const ids = renewed.map(({ id }) => id)
+    this.foreign.apply(changes, ids, this.ports, this.#tags)
     for (const change of changes)
       if (change.kind === 'route' && change.value !== undefined) this.#addRoute(change.value)
+      else if (change.kind === 'learnedRoute' && change.value !== undefined)
+        this.#addRoute(learnedRoute(change.value))
+    this.#speakers.apply(changes, this, this.#tags, bindings)
     this.services.apply(changes, this, this.#tags)
-    return { tags: this.#takeTags(), bindings }
+    this.balancers.apply(changes, this.routers, this.#tags)
+    return { tags: this.#takeTags(), bindings, moved }
   }
 
   /** Says which vport, 0 for none, a port of this host has. */
   setVport(id: string, vport: number): readonly Tag[] {
+    const spoken = this.#speakers.setVport(id, vport)
+    if (spoken !== undefined) return spoken
     const old = this.#vports.get(id) ?? 0
     if (old === vport) return []
     if (vport === 0) this.#vports.delete(id)
@@ -114,6 +149,35 @@ export class VirtualTopology {
     return this.#takeTags()
   }
 
+  /** The tunnel that a vport is the end of. */
+  tunnelOf(vport: number): TunnelEnd | undefined {
+    return this.peers.tunnelOf(vport)
+  }
+
+  /** The port of this host that a tunnel key names. */
+  portOfKey(key: number): VirtualPort | undefined {
+    const id = this.peers.portOfKey(key)
+    return id === undefined ? undefined : this.ports.get(id)
+  }
+
+  /** Says which vport, 0 for none, a tunnel of this host has. */
+  setTunnel(name: string, vport: number): readonly Tag[] {
+    this.#reach(this.peers.setVport(name, vport, this.#tags))
+    return this.#takeTags()
+  }
+
+  /** Notes that other hosts' ports are reached otherwise, or are other hosts' now. */
+  #reach(moved: ReadonlySet<string>): void {
+    for (const id of moved) {
+      const port = this.ports.get(id)
+      if (port === undefined) continue
+      const wasHere = port.remote === undefined
+      port.bound = this.peers.isBound(id)
+      port.remote = this.peers.remoteOf(id)
+      if (!wasHere || port.remote !== undefined) facts.notePort(port, this.#tags)
+    }
+  }
+
   #plug(port: VirtualPort): void {
     const vport = this.#vports.get(port.id) ?? 0
     if (vport === port.vport) return
@@ -122,7 +186,7 @@ export class VirtualTopology {
     if (vport !== 0) {
       this.#byVport.set(vport, port)
       this.#tags.push(vportTag(vport))
-    }
+    } else if (port.kind === 'bridge') forgetLearned(port, this.#tags)
     facts.notePort(port, this.#tags)
   }
 
@@ -137,17 +201,13 @@ export class VirtualTopology {
     if (isOurs || this.bindings.has(id)) bindings.push(id)
     if (isOurs) this.bindings.set(id, value)
     else this.bindings.delete(id)
-    if (value === undefined) this.#bound.delete(id)
-    else this.#bound.add(id)
-    const port = this.ports.get(id)
-    if (port !== undefined) port.bound = value !== undefined
   }
 
   #changeBridge({ id, value }: ChangeOf<'bridge'>): void {
     const bridge = this.bridges.get(id)
     if (value === undefined) this.bridges.delete(id)
     else if (bridge === undefined)
-      this.bridges.set(id, compileBridge(value, this.#zone('bridge', id)))
+      this.bridges.set(id, compileBridge(value, this.zones.of('bridge', id)))
     else {
       bridge.name = value.name ?? id
       const isSame = bridge.adminUp === value.adminUp && !this.#refilter(bridge, value)
@@ -162,7 +222,7 @@ export class VirtualTopology {
     const router = this.routers.get(id)
     if (value === undefined) this.routers.delete(id)
     else if (router === undefined)
-      this.routers.set(id, compileRouter(value, this.#zone('router', id)))
+      this.routers.set(id, compileRouter(value, this.zones.of('router', id)))
     else {
       router.name = value.name ?? id
       const isSame = router.adminUp === value.adminUp && !this.#refilter(router, value)
@@ -181,7 +241,7 @@ export class VirtualTopology {
     if (port.kind === 'bridge' && config.kind === 'bridge') this.#removeStations(port, config)
     if (value !== undefined && isSameDevice(config, value)) return
     if (port.peer !== undefined) facts.unlinkPorts(port, port.peer, this.#tags)
-    if (port.kind === 'bridge') this.#leaveBridge(port)
+    if (port.kind === 'bridge') leaveBridge(port, this.#tags)
     else this.#leaveRouter(port)
     if (port.vport !== 0) {
       this.#byVport.delete(port.vport)
@@ -190,15 +250,6 @@ export class VirtualTopology {
     this.ports.delete(id)
     this.#configs.delete(id)
     this.#tags.push(port.tag)
-  }
-
-  #leaveBridge(port: VirtualBridgePort): void {
-    const { bridge } = port
-    const learned: MacEntry[] = []
-    for (const entry of bridge.macs.values()) if (entry.port === port) learned.push(entry)
-    for (const entry of learned) facts.forgetMac(entry, this.#tags)
-    bridge.ports.splice(bridge.ports.indexOf(port), 1)
-    this.#tags.push(bridge.floodTag)
   }
 
   #leaveRouter(port: VirtualRouterPort): void {
@@ -218,7 +269,8 @@ export class VirtualTopology {
       return
     }
     this.#filter(port, value)
-    port.bound = this.#bound.has(value.id)
+    port.bound = this.peers.isBound(value.id)
+    port.remote = this.peers.remoteOf(value.id)
     this.ports.set(value.id, port)
     this.#tags.push(port.tag)
     this.#plug(port)
@@ -228,14 +280,13 @@ export class VirtualTopology {
     if (value.kind === 'bridge') {
       const bridge = this.bridges.get(value.bridge)
       if (bridge === undefined) return undefined
-      const port = compileBridgePort(value, bridge, this.#zone('port', value.id))
-      insertById(bridge.ports, port)
-      this.#tags.push(bridge.floodTag)
+      const port = compileBridgePort(value, bridge, this.zones.of('port', value.id))
+      joinBridge(port, this.#tags)
       return port
     }
     const router = this.routers.get(value.router)
     if (router === undefined) return undefined
-    const port = compileRouterPort(value, router, this.#zone('port', value.id))
+    const port = compileRouterPort(value, router, this.zones.of('port', value.id))
     addLocalRoutes(port, this.#tags)
     this.#routes.move(router, port)
     return port
@@ -255,6 +306,8 @@ export class VirtualTopology {
       const number = parseMac(mac)
       if (number === undefined) continue
       facts.addStation(port, number, this.#tags)
+      // A bridge answers for untagged frames only, so it must not know addresses of VLANs.
+      if (port.vlan !== 0) continue
       for (const text of addresses) {
         const address = parseIp(text)
         if (address !== undefined) facts.addAddress(port.bridge, address, number, false, this.#tags)
@@ -268,30 +321,13 @@ export class VirtualTopology {
     for (const { mac, addresses, addresses6 } of config.stations ?? []) {
       const number = parseMac(mac)
       if (number !== undefined) facts.removeStation(port, number, this.#tags)
+      if (port.vlan !== 0) continue
       for (const text of addresses) {
         const address = parseIp(text)
         if (address !== undefined) facts.removeAddress(port.bridge, address, this.#tags)
       }
       for (const address of wordsOf(addresses6)) removeAddress6(port.bridge, address, this.#tags)
     }
-  }
-
-  /** The zone of a port or device; it keeps its connections when it is made anew. */
-  #zone(kind: string, id: string): Zone {
-    const known = this.#zones.get(`${kind} ${id}`)
-    if (known !== undefined) return known
-    const { state, policies } = this
-    const zone = { number: ++this.#zoneCount, state, memberships: policies.memberships }
-    this.#zones.set(`${kind} ${id}`, zone)
-    return zone
-  }
-
-  #dropZone({ kind, id, value }: Change): void {
-    if (value !== undefined) return
-    const zone = this.#zones.get(`${kind} ${id}`)
-    if (zone === undefined) return
-    this.#zones.delete(`${kind} ${id}`)
-    this.state.forget(zone.number)
   }
 
   #changeHosts(changes: readonly Change[]): void {
@@ -331,34 +367,13 @@ export class VirtualTopology {
   }
 }
 
-function insertById(ports: VirtualBridgePort[], port: VirtualBridgePort): void {
-  let low = 0
-  let high = ports.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((ports[middle]?.id ?? '') < port.id) low = middle + 1
-    else high = middle
-  }
-  ports.splice(low, 0, port)
+/** No configured route's id has this form. */
+function learnedId(id: string): string {
+  return `learned/${id}`
 }
 
-function wordsOf(addresses: readonly string[] = []): readonly Words6[] {
-  return addresses.flatMap((text) => {
-    const address = parseIpv6(text)
-    return address === undefined ? [] : [wordsOf6(address)]
-  })
-}
-
-/** Whether two configurations of a port differ only in what can be changed in place. */
-function isSameDevice(a: Port, b: Port): boolean {
-  return JSON.stringify(deviceOf(a)) === JSON.stringify(deviceOf(b))
-}
-
-/** A port without its stations, chains, groups and policy. */
-function deviceOf(port: Port) {
-  const { inboundChain: _in, outboundChain: _out, portGroups: _groups, ...other } = port
-  const { qosPolicy: _policy, ...rest } = other
-  if (rest.kind === 'router') return rest
-  const { stations: _stations, ...device } = rest
-  return device
+/** A route that a daemon learned, as a configured one would say it. */
+function learnedRoute({ id, router, dst, port, gateway, weight }: LearnedRoute): Route {
+  const src = dst.includes(':') ? '::/0' : '0.0.0.0/0'
+  return { id: learnedId(id), router, src, dst, action: 'port', port, gateway, weight }
 }

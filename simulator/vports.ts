@@ -1,5 +1,6 @@
 /** Keeps the datapath's ports as the bindings of this host say, and retries what could not be. */
 import { type Datapath, DatapathError } from '../datapath/datapath.ts'
+import type { Sharing } from './sharing.ts'
 import type { Tag } from './tag.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
@@ -23,12 +24,14 @@ export interface PortStatus {
 export class Vports {
   readonly #datapath: Datapath
   readonly #topology: VirtualTopology
+  readonly #sharing: Pick<Sharing, 'putActive'>
   readonly #plugs = new Map<string, Plug>()
   #pending = 0
 
-  constructor(datapath: Datapath, topology: VirtualTopology) {
+  constructor(datapath: Datapath, topology: VirtualTopology, sharing: Pick<Sharing, 'putActive'>) {
     this.#datapath = datapath
     this.#topology = topology
+    this.#sharing = sharing
   }
 
   get size(): number {
@@ -69,6 +72,11 @@ export class Vports {
     return tags
   }
 
+  /** Says of all ports whether they are active. */
+  shareAll(): void {
+    for (const [id, { vport }] of this.#plugs) this.#sharing.putActive(id, vport !== 0)
+  }
+
   /** Finds vports whose interface has gone. */
   check(): Tag[] {
     const present = new Set(this.#datapath.ports().map(({ number }) => number))
@@ -85,10 +93,12 @@ export class Vports {
     return tags
   }
 
-  /** Removes the datapath's ports that no binding names. */
-  removeStrangers(): number {
+  /** Removes the datapath's ports that no binding names, but for `others`. */
+  removeStrangers(others: ReadonlySet<number>): number {
     const known = new Set([...this.#plugs.values()].map(({ vport }) => vport))
-    const strangers = this.#datapath.ports().filter(({ number }) => !known.has(number))
+    const strangers = this.#datapath
+      .ports()
+      .filter(({ number }) => !known.has(number) && !others.has(number))
     for (const { number } of strangers) this.#datapath.removePort(number)
     return strangers.length
   }
@@ -114,6 +124,7 @@ export class Vports {
     plug.problem = undefined
     this.#pending--
     tags.push(...this.#topology.setVport(id, plug.vport))
+    this.#sharing.putActive(id, true)
   }
 
   #unplug(id: string, plug: Plug, tags: Tag[]): void {
@@ -122,11 +133,13 @@ export class Vports {
       return
     }
     tags.push(...this.#topology.setVport(id, 0))
+    this.#sharing.putActive(id, false)
     this.#datapath.removePort(plug.vport)
   }
 
   #lose(id: string, plug: Plug, tags: Tag[]): void {
     tags.push(...this.#topology.setVport(id, 0))
+    this.#sharing.putActive(id, false)
     plug.vport = 0
     plug.problem = 'the interface has gone'
     this.#pending++
