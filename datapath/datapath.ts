@@ -2,7 +2,7 @@
  * The one interface to whatever forwards packets: the Open vSwitch kernel module, our eBPF program,
  * or memory in tests. Every call is synchronous: it belongs to the forwarding worker thread.
  */
-import type { Action } from '../packet/action.ts'
+import { type Action, innerActions } from '../packet/action.ts'
 import type { FlowKey } from '../packet/flow-key.ts'
 
 /** A port of the datapath: a network interface taken into it. */
@@ -81,6 +81,8 @@ export interface DatapathCounters {
   readonly upcalls: number
   /** Upcalls lost for want of room between kernel and agent. */
   readonly lost: number
+  /** Times that such a loss was seen, where the datapath tells: it was caught up with each time. */
+  readonly overruns?: number
   /** Packets no flow matched; includes those that became upcalls. */
   readonly misses: number
 }
@@ -93,8 +95,57 @@ export interface MeterRate {
   readonly burstKb: number
 }
 
+export interface MeterState {
+  /** Undefined where the kernel does not tell it and another agent has set it. */
+  readonly rate: MeterRate | undefined
+  /** What has come to it and what of that it dropped, where the datapath counts. */
+  readonly seen?: number
+  readonly dropped?: number
+}
+
+/** Actions that not every datapath has: found out when it is opened. */
+export interface Capabilities {
+  readonly meter: boolean
+  readonly clone: boolean
+  readonly checkPacketLength: boolean
+  /** `ct`, and `recirculate` with it. */
+  readonly ct: boolean
+}
+
+/** Which of them some actions need that are not there. */
+export function missingCapability(
+  actions: readonly Action[],
+  capabilities: Capabilities,
+): keyof Capabilities | undefined {
+  for (const action of actions) {
+    const kind = action.kind === 'recirculate' ? 'ct' : action.kind
+    if (isOptional(kind) && !capabilities[kind]) return kind
+    for (const inner of innerActions(action)) {
+      const missing = missingCapability(inner, capabilities)
+      if (missing !== undefined) return missing
+    }
+  }
+  return undefined
+}
+
+/** Whether no action holds others, and none is one that a datapath may lack. */
+export function arePlain(actions: readonly Action[]): boolean {
+  for (const { kind } of actions) {
+    const isPlain = kind !== 'clone' && kind !== 'checkPacketLength'
+    if (!isPlain || kind === 'meter' || kind === 'ct' || kind === 'recirculate') return false
+  }
+  return true
+}
+
+function isOptional(kind: Action['kind']): kind is keyof Capabilities {
+  return kind === 'meter' || kind === 'clone' || kind === 'checkPacketLength' || kind === 'ct'
+}
+
 export interface Datapath {
   readonly kind: 'memory' | 'ebpf' | 'ovs'
+  readonly capabilities: Capabilities
+  /** What was found out about the kernel, for people: words that may each have a value. */
+  readonly features: readonly string[]
 
   /** Takes an interface in; one already in is returned as it is. @throws DatapathError `ENODEV` */
   addPort(interfaceName: string): Vport
@@ -104,8 +155,10 @@ export interface Datapath {
 
   /**
    * Installs a flow; one with the same masked key and mask is replaced in place, keeping its id.
+   * The list of actions becomes the datapath's: it must not be changed any more.
    * Installed flows must not overlap with different actions: which one a packet takes is undefined.
-   * @throws DatapathError code `ENOSPC` (flow table full), `E2BIG` (too many actions or masks; execute instead)
+   * @throws DatapathError code `ENOSPC` (flow table full), `E2BIG` (too many actions or masks; execute instead),
+   * `EOPNOTSUPP` (an action that `capabilities` says is not there)
    */
   install(match: FlowMatch, actions: readonly Action[]): FlowId
   /** Removes a flow. Unknown ids are no error. */
@@ -124,6 +177,8 @@ export interface Datapath {
   removeMeter(id: number): void
   /** Ids of all meters, also those of an agent before this one. */
   meters(): readonly number[]
+  /** How a meter is; undefined for unknown ids. */
+  meter(id: number): MeterState | undefined
 
   /** Sends one packet through actions. `userspace` among them is ignored. `inPort` is the key's. */
   execute(

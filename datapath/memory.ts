@@ -2,11 +2,12 @@
  * A datapath in memory, for tests: packets go in by `inject` and come out in `sent`. It keeps the
  * interface's promises with plain maps and the reference interpreter of actions.
  */
-import type { Action } from '../packet/action.ts'
-import { applyActions } from '../packet/apply.ts'
+import { type Action, actionDepth, actionDepthMax } from '../packet/action.ts'
+import { applyActions, type Tunnel } from '../packet/apply.ts'
 import { extractKey } from '../packet/extract.ts'
-import { createKey, equalKeys, type FlowKey, maskKey } from '../packet/flow-key.ts'
+import { createKey, type FlowKey } from '../packet/flow-key.ts'
 import {
+  arePlain,
   type Datapath,
   type DatapathCounters,
   DatapathError,
@@ -15,10 +16,13 @@ import {
   type FlowStats,
   type InstalledFlow,
   type MeterRate,
+  type MeterState,
+  missingCapability,
   type Offload,
   type Upcall,
   type Vport,
 } from './datapath.ts'
+import { MatchTable } from './match-table.ts'
 
 export interface MemoryDatapathOptions {
   /** Milliseconds; only differences matter. */
@@ -37,26 +41,19 @@ export interface MemoryDatapathOptions {
 export interface SentFrame {
   readonly port: number
   readonly frame: Uint8Array
+  readonly tunnel?: Tunnel
 }
 
-interface Flow {
-  readonly id: FlowId
-  readonly key: FlowKey
-  readonly mask: FlowKey
-  actions: readonly Action[]
-  packets: number
-  bytes: number
-  usedAt: number
-}
-
-/** Flows of one mask by the text of their masked keys. */
-interface Table {
-  readonly mask: FlowKey
-  readonly flows: Map<string, Flow>
+/** What a frame out of a tunnel says: `tunnelId` and `tunnelSrc` of its key. */
+export interface Origin {
+  readonly id: number
+  readonly src: number
 }
 
 export class MemoryDatapath implements Datapath {
   readonly kind = 'memory'
+  readonly capabilities = { meter: true, clone: true, checkPacketLength: true, ct: false }
+  readonly features = []
   /** Every frame sent so far, oldest first; tests may empty it. */
   readonly sent: SentFrame[] = []
 
@@ -64,12 +61,17 @@ export class MemoryDatapath implements Datapath {
   readonly #ports = new Map<number, Vport>()
   readonly #numbers = new Map<string, number>()
   readonly #missing = new Set<string>()
-  readonly #tables: Table[] = []
-  readonly #flows = new Map<FlowId, Flow>()
+  readonly #matches = new MatchTable()
+  /** By id: actions, and packets, bytes, time of the last packet. */
+  readonly #actions: (readonly Action[] | undefined)[] = []
+  readonly #stats: number[] = []
+  readonly #freeIds: FlowId[] = []
+  /** By id: the how manieth flow it was. */
+  readonly #serials: number[] = []
+  #serial = 0
   readonly #queue: Upcall[] = []
   /** `fullAt`: bits in the bucket at `sinceMs`. */
   readonly #meters = new Map<number, MeterRate & { fullAt: number; sinceMs: number }>()
-  readonly #scratch = createKey()
   #nextFlow = 1
   #nextNumber = 1
   #upcalls = 0
@@ -100,31 +102,30 @@ export class MemoryDatapath implements Datapath {
   }
 
   /** As if an interface that is a vport received a frame. @throws DatapathError `ENODEV` */
-  inject(interfaceName: string, frame: Uint8Array): void {
+  inject(interfaceName: string, frame: Uint8Array, origin?: Origin): void {
     const port = this.ports().find(({ name }) => name === interfaceName)
     if (port === undefined)
       throw new DatapathError('ENODEV', `${interfaceName} is not in the datapath: add it first`)
     const key = createKey()
     if (!extractKey(frame, port.number, key)) return
-    const flow = this.#lookup(key)
-    if (flow === undefined) {
+    noteOrigin(key, origin)
+    const id = this.#lookup(key)
+    if (id === undefined) {
       this.#misses++
       this.#upcall('miss', frame, key)
       return
     }
-    flow.packets++
-    flow.bytes += frame.length
-    flow.usedAt = this.#options.now()
-    this.#run(frame, port.number, flow.actions, true)
+    this.#count(id, frame.length)
+    this.#run(frame, port.number, this.#actions[id] ?? [], { origin })
   }
 
   addPort(interfaceName: string): Vport {
     if (this.#missing.has(interfaceName))
       throw new DatapathError('ENODEV', `no interface ${interfaceName}: create it first`)
-    const known = this.ports().find(({ name }) => name === interfaceName)
-    if (known !== undefined) return known
     // An interface keeps its number while it lives, also when it leaves the datapath in between.
     const number = this.#numbers.get(interfaceName) ?? this.#nextNumber++
+    const known = this.#ports.get(number)
+    if (known !== undefined) return known
     const vport = { number, name: interfaceName }
     this.#numbers.set(interfaceName, number)
     this.#ports.set(number, vport)
@@ -139,56 +140,70 @@ export class MemoryDatapath implements Datapath {
     return [...this.#ports.values()]
   }
 
-  install({ key, mask }: FlowMatch, actions: readonly Action[]): FlowId {
-    if (actions.length > this.#options.actionsMax)
+  install(match: FlowMatch, actions: readonly Action[]): FlowId {
+    const { actionsMax, flowsMax, masksMax } = this.#options
+    const matches = this.#matches
+    if (actions.length > actionsMax)
       throw new DatapathError('E2BIG', `${actions.length} actions: execute instead of installing`)
-    const known = this.#tables.find((table) => equalKeys(table.mask, mask))
-    const masked = createKey()
-    maskKey(key, mask, masked)
-    const text = masked.join()
-    const flow = known?.flows.get(text)
-    if (flow !== undefined) {
-      flow.actions = structuredClone(actions)
-      return flow.id
+    if (!arePlain(actions)) this.#checkActions(actions)
+    const isFull = matches.size >= flowsMax || matches.masks.size >= masksMax
+    if (isFull && matches.find(match) === undefined) this.#checkRoom(match)
+    const free = this.#freeIds.pop() ?? this.#nextFlow++
+    const id = matches.findOrAdd(match, free)
+    if (id !== free) {
+      this.#actions[id] = actions
+      this.#freeIds.push(free)
+      return id
     }
-    if (this.#flows.size >= this.#options.flowsMax)
-      throw new DatapathError('ENOSPC', `${this.#flows.size} flows: remove some first`)
-    const table = known ?? this.#addTable(mask)
-    const fresh = {
-      id: this.#nextFlow++,
-      key: masked,
-      mask: table.mask,
-      actions: structuredClone(actions),
-      packets: 0,
-      bytes: 0,
-      usedAt: Number.NEGATIVE_INFINITY,
-    }
-    table.flows.set(text, fresh)
-    this.#flows.set(fresh.id, fresh)
-    return fresh.id
+    this.#actions[id] = actions
+    this.#serials[id] = this.#serial++
+    const at = id * 3
+    this.#stats[at] = 0
+    this.#stats[at + 1] = 0
+    this.#stats[at + 2] = Number.NEGATIVE_INFINITY
+    return id
+  }
+
+  #checkActions(actions: readonly Action[]): void {
+    const missing = missingCapability(actions, this.capabilities)
+    if (missing !== undefined || actionDepth(actions) > actionDepthMax)
+      throw new DatapathError(
+        'EOPNOTSUPP',
+        `no ${missing ?? 'deeper lists'} in this datapath: send the packet to the agent instead`,
+      )
+  }
+
+  #checkRoom({ mask }: FlowMatch): void {
+    const { size, masks } = this.#matches
+    if (size >= this.#options.flowsMax)
+      throw new DatapathError('ENOSPC', `${size} flows: remove some first`)
+    if (masks.find(mask) === undefined)
+      throw new DatapathError('E2BIG', `${masks.size} masks: execute instead`)
   }
 
   remove(id: FlowId): void {
-    const flow = this.#flows.get(id)
-    if (flow === undefined) return
-    this.#flows.delete(id)
-    const index = this.#tables.findIndex(({ mask }) => mask === flow.mask)
-    const table = this.#tables[index]
-    table?.flows.delete(flow.key.join())
-    if (table?.flows.size === 0) this.#tables.splice(index, 1)
+    if (!this.#matches.has(id)) return
+    this.#matches.remove(id)
+    this.#actions[id] = undefined
+    this.#freeIds.push(id)
   }
 
   stats(id: FlowId): FlowStats | undefined {
-    const flow = this.#flows.get(id)
-    if (flow === undefined) return undefined
-    const idleMs = this.#options.now() - flow.usedAt
-    return { packets: flow.packets, bytes: flow.bytes, idleMs }
+    if (!this.#matches.has(id)) return undefined
+    const [packets = 0, bytes = 0, usedAt = 0] = this.#stats.slice(id * 3, id * 3 + 3)
+    return { packets, bytes, idleMs: this.#options.now() - usedAt }
   }
 
+  /** Oldest first. */
   *flows(): Iterable<InstalledFlow> {
-    for (const { id, key, mask, actions } of [...this.#flows.values()]) {
-      const stats = this.stats(id)
-      if (stats !== undefined) yield { id, key, mask, actions, stats }
+    const serials = this.#serials
+    const ids = [...this.#actions.keys()].filter((id) => this.#matches.has(id))
+    for (const id of ids.sort((a, b) => (serials[a] ?? 0) - (serials[b] ?? 0))) {
+      const [actions, stats] = [this.#actions[id], this.stats(id)]
+      if (actions === undefined || stats === undefined) continue
+      const match = { key: createKey(), mask: createKey() }
+      this.#matches.read(id, match)
+      yield { id, ...match, actions, stats }
     }
   }
 
@@ -203,6 +218,11 @@ export class MemoryDatapath implements Datapath {
 
   meters(): readonly number[] {
     return [...this.#meters.keys()]
+  }
+
+  meter(id: number): MeterState | undefined {
+    const meter = this.#meters.get(id)
+    return meter && { rate: { kbps: meter.kbps, burstKb: meter.burstKb } }
   }
 
   /** A token bucket: whether so many bytes may pass now. */
@@ -224,7 +244,7 @@ export class MemoryDatapath implements Datapath {
     inPort: number,
     actions: readonly Action[],
   ): void {
-    this.#run(packet, inPort, actions, false)
+    this.#run(packet, inPort, actions)
   }
 
   receive(budget: number, handle: (upcall: Upcall) => void): number {
@@ -243,8 +263,8 @@ export class MemoryDatapath implements Datapath {
 
   counters(): DatapathCounters {
     return {
-      flows: this.#flows.size,
-      masks: this.#tables.length,
+      flows: this.#matches.size,
+      masks: this.#matches.masks.size,
       upcalls: this.#upcalls,
       lost: this.#lost,
       misses: this.#misses,
@@ -253,24 +273,38 @@ export class MemoryDatapath implements Datapath {
 
   close(): void {}
 
-  #lookup(key: FlowKey): Flow | undefined {
-    for (const { mask, flows } of this.#tables) {
-      maskKey(key, mask, this.#scratch)
-      const flow = flows.get(this.#scratch.join())
-      if (flow !== undefined) return flow
+  #lookup(key: FlowKey): FlowId | undefined {
+    for (const mask of this.#matches.masks.all) {
+      const id = this.#matches.findUnder(mask, key)
+      if (id !== undefined) return id
     }
     return undefined
   }
 
-  #run(frame: Uint8Array, inPort: number, actions: readonly Action[], upcalls: boolean): void {
+  #count(id: FlowId, size: number): void {
+    const at = id * 3
+    this.#stats[at] = (this.#stats[at] ?? 0) + 1
+    this.#stats[at + 1] = (this.#stats[at + 1] ?? 0) + size
+    this.#stats[at + 2] = this.#options.now()
+  }
+
+  /** Without `upcalls` nothing is for the agent. */
+  #run(
+    frame: Uint8Array,
+    inPort: number,
+    actions: readonly Action[],
+    upcalls?: { readonly origin: Origin | undefined },
+  ): void {
     const toAgent = (packet: Uint8Array): void => {
       const key = createKey()
-      if (upcalls && extractKey(packet, inPort, key)) this.#upcall('action', packet, key)
+      if (upcalls === undefined || !extractKey(packet, inPort, key)) return
+      noteOrigin(key, upcalls.origin)
+      this.#upcall('action', packet, key)
     }
     // As the kernel does, a frame to a port that has gone is dropped.
     const meter = (id: number, size: number): boolean => this.#passMeter(id, size)
-    for (const { port, frame: sent } of applyActions(frame, actions, toAgent, meter))
-      if (this.#ports.has(port)) this.sent.push({ port, frame: sent })
+    for (const sent of applyActions(frame, actions, toAgent, meter))
+      if (this.#ports.has(sent.port)) this.sent.push(sent)
   }
 
   #upcall(reason: Upcall['reason'], frame: Uint8Array, key: FlowKey): void {
@@ -282,12 +316,9 @@ export class MemoryDatapath implements Datapath {
     const packet = frame.slice()
     this.#queue.push({ reason, packet, key, keyComplete: true, offload: undefined })
   }
+}
 
-  #addTable(mask: FlowKey): Table {
-    if (this.#tables.length >= this.#options.masksMax)
-      throw new DatapathError('E2BIG', `${this.#tables.length} masks: execute instead`)
-    const table = { mask: mask.slice(), flows: new Map<string, Flow>() }
-    this.#tables.push(table)
-    return table
-  }
+function noteOrigin(key: FlowKey, origin: Origin | undefined): void {
+  key[1] = origin?.id ?? 0
+  key[2] = origin?.src ?? 0
 }

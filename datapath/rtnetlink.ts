@@ -3,8 +3,11 @@
  * Numbers without another source are of linux/rtnetlink.h and linux/if_link.h.
  */
 import { writeFileSync } from 'node:fs'
-import { formatCidr, formatIp, formatMac, parseCidr, parseIp, parseMac } from '../packet/address.ts'
+import { formatCidr, formatMac, parseCidr, parseIp, parseMac } from '../packet/address.ts'
+import { parseCidr6 } from '../packet/address6.ts'
 import { readU32, writeU32, writeU48 } from '../packet/bytes.ts'
+import { ip6Bytes, ip6Text } from './ip6-bytes.ts'
+import { decodeKernelRoute } from './kernel-route.ts'
 import { type HostRoute, type Link, LinkError, type Links, type VethRequest } from './link.ts'
 import {
   decodeAttributes,
@@ -17,6 +20,7 @@ import {
   payloadText,
   payloadU32,
 } from './netlink.ts'
+import { settingFile } from './sysctl.ts'
 
 /** NETLINK_ROUTE */
 export const routeProtocol = 0
@@ -44,15 +48,19 @@ const ifla = {
 const infoKind = 1
 const infoData = 2
 const vethInfoPeer = 1 // linux/veth.h
-const ifUp = 1 // linux/if.h
+// linux/if.h: IFF_UP, IFF_LOWER_UP
+const ifUp = 1
+const ifLowerUp = 0x1_0000
 const ifa = { address: 1, local: 2 }
-const rta = { dst: 1, outInterface: 4, gateway: 5, multipath: 9, table: 15 }
+const rta = { dst: 1, outInterface: 4, gateway: 5 }
 const tableMain = 254
 const protocolStatic = 4
 const scopeLink = 253
 const scopeNowhere = 255
 const routeUnicast = 1
 const inet = 2
+const inet6 = 10
+const flagNoDad = 0x02 // IFA_F_NODAD
 
 /** Links of the thread's network namespace. @throws SystemCallError */
 export function openLinks(): Links & { close(): void } {
@@ -107,6 +115,12 @@ class RouteLinks implements Links {
     )
   }
 
+  setDown(name: string): void {
+    const payload = new PayloadWriter().bytes(linkHeader(0, 0, ifUp))
+    const request = payload.attributeText(ifla.name, name).finish()
+    this.#change(`set ${name} down`, message.newLink, 0, request)
+  }
+
   setMtu(name: string, mtu: number): void {
     const payload = new PayloadWriter().bytes(linkHeader(0)).attributeText(ifla.name, name)
     const request = payload.attributeU32(ifla.mtu, mtu).finish()
@@ -114,9 +128,16 @@ class RouteLinks implements Links {
   }
 
   addAddress(name: string, cidr: string): void {
-    const { address, prefixLength } = demand(parseCidr(cidr), `${cidr} is no address with prefix`)
-    const payload = new PayloadWriter().u8(inet).u8(prefixLength).u8(0).u8(0).u32(this.#index(name))
-    payload.attribute(ifa.local, ipBytes(address)).attribute(ifa.address, ipBytes(address))
+    const six = parseCidr6(cidr)
+    const four = six ?? demand(parseCidr(cidr), `${cidr} is no address with prefix`)
+    const bytes = six === undefined ? ipBytes(Number(four.address)) : ip6Bytes(six.address)
+    const payload = new PayloadWriter().u8(six === undefined ? inet : inet6).u8(four.prefixLength)
+    // Nobody else can have it: no wait for duplicate address detection.
+    payload
+      .u8(six === undefined ? 0 : flagNoDad)
+      .u8(0)
+      .u32(this.#index(name))
+    payload.attribute(ifa.local, bytes).attribute(ifa.address, bytes)
     this.#change(
       `add ${cidr} to ${name}`,
       message.newAddress,
@@ -144,6 +165,21 @@ class RouteLinks implements Links {
       })
     }
     return found
+  }
+
+  addresses6(): readonly { readonly interface: string; readonly cidr: string }[] {
+    const names = this.#names()
+    const payload = new PayloadWriter().u8(inet6).u8(0).u8(0).u8(0).u32(0).finish()
+    const replies = this.#guard(() =>
+      this.#socket.dump('list addresses', message.getAddress, payload),
+    )
+    return replies.flatMap((reply) => {
+      const attributes = decodeAttributes(reply.payload.subarray(8))
+      const name = names.get(payloadU32(reply.payload.subarray(4)) ?? 0)
+      const address = findAttribute(attributes, ifa.address)
+      if (name === undefined || address?.length !== 16) return []
+      return [{ interface: name, cidr: `${ip6Text(address)}/${reply.payload[1] ?? 0}` }]
+    })
   }
 
   setRoute(route: HostRoute): void {
@@ -233,7 +269,7 @@ class RouteLinks implements Links {
 /** Stops the kernel from speaking IPv6 of its own accord on an interface that is only forwarded. */
 export function silenceIpv6(name: string): void {
   try {
-    writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1')
+    writeFileSync(settingFile(`net/ipv6/conf/${name}/disable_ipv6`), '1')
   } catch {
     // No IPv6 in this kernel, or a read-only /proc: then there is less, or noise, but no harm.
   }
@@ -246,6 +282,7 @@ export function decodeTransmitDrops({ payload }: NetlinkMessage): number {
   return Number(new DataView(stats.buffer, stats.byteOffset).getBigUint64(56, true))
 }
 
+/** All links of the namespace that the socket was opened in. @throws NetlinkError */
 export function listLinks(socket: NetlinkSocket): readonly Link[] {
   return socket.dump('list links', message.getLink, linkHeader(0)).map(decodeLink)
 }
@@ -267,18 +304,19 @@ export function raiseLink(
   socket.change(`set link ${index} up`, message.newLink, 0, payload.finish())
 }
 
-/** A veth whose other end is in another network namespace. */
-export function isPeerElsewhere(socket: NetlinkSocket, index: number): boolean {
+/** Undefined when there is no such link. @throws NetlinkError */
+export function readLink(socket: NetlinkSocket, index: number): Link | undefined {
   const reply = queryLink(socket, index)
-  return reply !== undefined && decodeLink(reply).peerElsewhere
+  return reply && decodeLink(reply)
 }
 
 /** struct ifinfomsg */
-function linkHeader(index: number, flags = 0, change = 0): Uint8Array {
+export function linkHeader(index: number, flags = 0, change = 0): Uint8Array {
   return new PayloadWriter().u8(0).u8(0).u16(0).u32(index).u32(flags).u32(change).finish()
 }
 
-function describeEnd(
+/** Attributes of one end of a veth pair to be made; without `mac` the kernel chooses. */
+export function describeEnd(
   writer: PayloadWriter,
   name: string,
   mac: string | undefined,
@@ -305,6 +343,7 @@ function decodeLink({ payload }: NetlinkMessage): Link {
     mac: address?.length === 6 ? formatMac(macNumber(address)) : '',
     mtu: payloadU32(findAttribute(attributes, ifla.mtu)) ?? 0,
     up: (view.getUint32(8, true) & ifUp) !== 0,
+    carrier: (view.getUint32(8, true) & ifLowerUp) !== 0,
     kind,
     peerIndex: isVeth ? payloadU32(findAttribute(attributes, ifla.link)) : undefined,
     peerElsewhere: isVeth && findAttribute(attributes, ifla.peerNamespace) !== undefined,
@@ -319,37 +358,8 @@ interface IndexedRoute {
 
 /** Unicast routes of the main table, one for each next hop; none when the message is another's. */
 function decodeRoute(payload: Uint8Array): readonly IndexedRoute[] {
-  const attributes = decodeAttributes(payload.subarray(12))
-  const table = payloadU32(findAttribute(attributes, rta.table)) ?? payload[4]
-  if (table !== tableMain || payload[7] !== routeUnicast) return []
-  const address = findAttribute(attributes, rta.dst)
-  const dst = formatCidr({
-    address: address === undefined ? 0 : readU32(address, 0),
-    prefixLength: payload[1] ?? 0,
-  })
-  const hops = findAttribute(attributes, rta.multipath)
-  if (hops !== undefined) return decodeHops(hops).map((hop) => ({ dst, ...hop }))
-  const index = payloadU32(findAttribute(attributes, rta.outInterface)) ?? 0
-  return [{ dst, gateway: gatewayText(findAttribute(attributes, rta.gateway)), index }]
-}
-
-/** struct rtnexthop: u16 length, u8 flags, u8 hops, u32 interface, then attributes. */
-function decodeHops(bytes: Uint8Array): readonly Omit<IndexedRoute, 'dst'>[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const hops: Omit<IndexedRoute, 'dst'>[] = []
-  for (let at = 0; at + 8 <= bytes.length; ) {
-    const size = view.getUint16(at, true)
-    if (size < 8 || at + size > bytes.length) break
-    const attributes = decodeAttributes(bytes.subarray(at + 8, at + size))
-    const gateway = gatewayText(findAttribute(attributes, rta.gateway))
-    hops.push({ gateway, index: view.getUint32(at + 4, true) })
-    at += (size + 3) & ~3
-  }
-  return hops
-}
-
-function gatewayText(bytes: Uint8Array | undefined): string | undefined {
-  return bytes?.length === 4 ? formatIp(readU32(bytes, 0)) : undefined
+  const route = decodeKernelRoute(payload)
+  return route?.hops.map(({ gateway, index }) => ({ dst: route.dst, gateway, index })) ?? []
 }
 
 function macNumber(bytes: Uint8Array): number {

@@ -23,6 +23,7 @@ export interface Filter {
 }
 
 const newQdisc = 36
+const delQdisc = 37
 const newFilter = 44
 const delFilter = 45
 const getFilter = 46
@@ -36,14 +37,26 @@ const directAction = 1
 const info = (0x4d4e << 16) | 0x0300
 const handle = 1
 
-/** Makes sure that an interface can run filters. @throws NetlinkError */
-export function ensureClsact(socket: NetlinkSocket, index: number): void {
+/** Makes sure that an interface can run filters; says whether it had to. @throws NetlinkError */
+export function ensureClsact(socket: NetlinkSocket, index: number): boolean {
   const payload = tcHeader(index, clsactHandle, clsactParent, 0).attributeText(tca.kind, 'clsact')
   const flags = flag.create | flag.exclusive
   try {
     socket.change(`clsact on interface ${index}`, newQdisc, flags, payload.finish())
+    return true
   } catch (error) {
     if (!(error instanceof NetlinkError) || error.code !== 'EEXIST') throw error
+    return false
+  }
+}
+
+/** Takes that away again, with all filters. None, or no interface, is no error. */
+export function removeClsact(socket: NetlinkSocket, index: number): void {
+  const payload = tcHeader(index, clsactHandle, clsactParent, 0).attributeText(tca.kind, 'clsact')
+  try {
+    socket.change(`remove clsact of interface ${index}`, delQdisc, 0, payload.finish())
+  } catch (error) {
+    if (!(error instanceof NetlinkError)) throw error
   }
 }
 

@@ -16,16 +16,30 @@ const { place, scratch } = stack
 const recomputeChecksum = 0x1
 const pseudoHeader = 0x10
 const zeroIsNone = 0x20
+// BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX: inner checksums are enough, but for IPv6's own header.
+const tunnelIpv6 = 0x1
+const zeroChecksum = 0x2
+
+export interface ActionOptions {
+  /** Whether a packet can come here that no flow matches. */
+  readonly withMiss: boolean
+  /** Whether the key says of a tunnel, which the agent is told then. */
+  readonly isTunnel: boolean
+}
 
 /** From the slot at r7 on; ends the program. Defines `drop`, `failed` and, where asked, `miss` too. */
-export function emitActions(a: Assembler, withMiss: boolean): void {
+export function emitActions(a: Assembler, { withMiss, isTunnel }: ActionOptions): void {
   a.mov(8, 0).mov(9, 0)
+  // Read only where `tunnelSrc6` has written them; older verifiers do not see that.
+  for (let at = 24; at < 48; at += 8) a.store(64, 10, stack.block + at, 0)
   a.label('loop').load(8, 1, 7, 0)
   for (const [label, kind] of Object.entries(slot))
     if (label !== 'end') a.when(1, 'eq', kind, label)
   a.jump('drop')
 
-  a.label('advance').op('add', 8, 1).when(8, 'ge', entry.slotCount, 'drop')
+  a.label('advance')
+  forgetValues(a)
+  a.op('add', 8, 1).when(8, 'ge', entry.slotCount, 'drop')
   a.op('add', 7, entry.slotSize).jump('loop')
   emitNext(a)
   emitOutputs(a)
@@ -36,14 +50,24 @@ export function emitActions(a: Assembler, withMiss: boolean): void {
   emitAddresses6(a)
   emitPorts(a)
   emitTunnel(a)
+  emitTunnel6(a)
   emitMeter(a)
   emitCheckLength(a)
 
   a.label('failed')
   count(a, table.failures)
   a.label('drop').mov(0, shot).exit()
-  emitUpcalls(a, withMiss)
+  emitUpcalls(a, withMiss, isTunnel)
   emitLocate(a)
+}
+
+/**
+ * What actions leave on the stack nobody reads; but the verifier would take it for a difference, and
+ * think the actions that follow through for each that may have come before.
+ */
+function forgetValues(a: Assembler): void {
+  a.load(32, 1, 6, context.len).store(64, 10, scratch, r1)
+  for (let at = 0; at < 24; at += 8) a.store(64, 10, stack.block + at, r1)
 }
 
 /** Goes on in another entry. */
@@ -245,8 +269,27 @@ function emitTunnel(a: Assembler): void {
   a.store(8, 10, stack.block + 21, 64)
   // Kernels before 6.0 know no local address: they take the shorter form.
   for (const size of [44, 28]) {
-    a.mov(1, { r: 6 }).mov(2, { r: 10 }).op('add', 2, stack.block).mov(3, size).mov(4, 0)
-    a.helper(helper.setTunnelKey).when(0, 'eq', 0, 'advance')
+    a.mov(1, { r: 6 }).mov(2, { r: 10 }).op('add', 2, stack.block).mov(3, size)
+    a.mov(4, zeroChecksum).helper(helper.setTunnelKey).when(0, 'eq', 0, 'advance')
+  }
+  a.jump('failed')
+}
+
+/** The same over IPv6, in two slots: remote_ipv6 at 4 and local_ipv6 at 28, both as on the wire. */
+function emitTunnel6(a: Assembler): void {
+  a.label('tunnelSrc6')
+  for (let at = 0; at < 16; at += 4)
+    a.load(32, 1, 7, slotPayload + at).store(32, 10, stack.block + 28 + at, r1)
+  a.jump('advance')
+
+  a.label('setTunnel6').store(64, 10, stack.block + 16, 0)
+  a.store(32, 10, stack.block + 24, 0)
+  for (let at = 0; at < 20; at += 4)
+    a.load(32, 1, 7, slotPayload + at).store(32, 10, stack.block + at, r1)
+  a.store(8, 10, stack.block + 21, 64)
+  for (const size of [44, 28]) {
+    a.mov(1, { r: 6 }).mov(2, { r: 10 }).op('add', 2, stack.block).mov(3, size)
+    a.mov(4, tunnelIpv6).helper(helper.setTunnelKey).when(0, 'eq', 0, 'advance')
   }
   a.jump('failed')
 }

@@ -13,7 +13,8 @@ export interface LeftPort {
   readonly name: string
   /** Whether its program uses the maps that are adopted. */
   readonly isOurs: boolean
-  readonly programTag: string
+  /** The kernel's number of its program. */
+  readonly programId: number
 }
 
 export interface Left {
@@ -31,13 +32,13 @@ export function findLeft(links: NetlinkSocket, name: string): Left {
   if (found.length === 0) return { ports: [], maps: undefined }
 
   // An agent that died while it replaced programs leaves two kinds: most ports decide.
-  const programs = new Map<number, { readonly tag: string; readonly maps: string; count: number }>()
+  const programs = new Map<number, { readonly maps: string; count: number }>()
   for (const { programId } of found) {
     const known = programs.get(programId)
     const details = known === undefined ? describeProgram(programId) : undefined
     if (known !== undefined) known.count++
     else if (details !== undefined)
-      programs.set(programId, { tag: details.tag, maps: details.mapIds.join(), count: 1 })
+      programs.set(programId, { maps: details.mapIds.join(), count: 1 })
   }
   const [best] = [...programs].sort(([, a], [, b]) => b.count - a.count)
   const maps = best === undefined ? undefined : adoptMaps(best[0])
@@ -47,7 +48,7 @@ export function findLeft(links: NetlinkSocket, name: string): Left {
     index: link.index,
     name: link.name,
     isOurs: maps !== undefined && programs.get(programId)?.maps === best?.[1].maps,
-    programTag: programs.get(programId)?.tag ?? '',
+    programId,
   }))
   return { ports, maps }
 }

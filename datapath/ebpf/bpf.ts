@@ -259,32 +259,42 @@ function logText(memory: Arena): string {
   return text.slice(-2000)
 }
 
+/** `name` is at most 15 characters; `mapIds` of at most 16 maps, in the order of their use. */
 export interface ProgramDetails {
-  /** A hash of the instructions: the same for the same program. */
-  readonly tag: string
+  readonly id: number
+  readonly name: string
   readonly mapIds: readonly number[]
 }
 
 /** What the kernel knows of a program, by the id that tc tells; undefined when it is gone. */
 export function describeProgram(id: number): ProgramDetails | undefined {
-  const fd = begin().u32(0, id).call(command.programById, 12)
-  if (fd < 0) return undefined
+  const fd = openProgram(id)
+  if (fd === undefined) return undefined
   const details = describeProgramFd(fd)
   close(fd)
   return details
 }
 
+/** A descriptor of a loaded program; undefined when it is gone. */
+export function openProgram(id: number): number | undefined {
+  const fd = begin().u32(0, id).call(command.programById, 12)
+  return fd < 0 ? undefined : fd
+}
+
+/** The same of a program by its descriptor. @throws DatapathError */
 export function describeProgramFd(fd: number): ProgramDetails {
   const idsMax = 16
   const { bytes, view, buffer } = info(fd, 80, (attr) => {
     attr.u32(attr.buffer + 52, idsMax).pointer(attr.buffer + 56, attr.address(attr.buffer + 512))
   })
-  const tag = Buffer.from(bytes.subarray(buffer + 8, buffer + 16)).toString('hex')
+  const id = view.getUint32(buffer + 4, true)
+  const nameAt = buffer + 64
+  const name = Buffer.from(bytes.subarray(nameAt, bytes.indexOf(0, nameAt))).toString()
   const count = Math.min(view.getUint32(buffer + 52, true), idsMax)
   const mapIds = Array.from({ length: count }, (_, index) =>
     view.getUint32(buffer + 512 + 4 * index, true),
   )
-  return { tag, mapIds }
+  return { id, name, mapIds }
 }
 
 function info(fd: number, size: number, prepare?: (attr: Attributes) => void): Attributes {

@@ -18,6 +18,7 @@ import {
   type FlowStats,
   type InstalledFlow,
   type MeterRate,
+  type MeterState,
   type Offload,
   type Upcall,
   type Vport,
@@ -38,7 +39,7 @@ import {
 import { findLeft, type Left } from './adopt.ts'
 import { FlowStore } from './flow-store.ts'
 import { table } from './layout.ts'
-import { attachExecute, loadPrograms, type Programs, raiseMemoryLimit } from './load.ts'
+import { attachExecute, Programs, raiseMemoryLimit } from './load.ts'
 import { closeMaps, createMaps, type Maps } from './maps.ts'
 import { MeterTable } from './meter.ts'
 import { PortTable } from './port-table.ts'
@@ -71,10 +72,12 @@ export function openEbpfDatapath({ name = 'midonet' }: EbpfOptions = {}): EbpfDa
     const left = findLeft(links, name)
     const maps = left.maps ?? createMaps()
     opened.push(() => closeMaps(maps))
-    const programs = loadPrograms(maps)
-    opened.push(() => [programs.port, programs.execute].forEach(close))
+    const programs = new Programs(maps, left.ports)
+    opened.push(() => programs.close())
+    // Now, since the first port is not to wait for the verifier.
+    debug('%s: ports run program %d', name, programs.port.id)
     maps.table.view.setUint32(table.upcallPort, upcalls.index, true)
-    attachExecute(links, execute.index, name, programs.execute)
+    attachExecute(links, execute.index, name, programs.execute.fd)
     return new KernelDatapath({ name, links, maps, programs, upcalls, execute, left })
   } catch (error) {
     for (const undo of opened.toReversed()) undo()
@@ -98,6 +101,9 @@ const pollIn = 1
 
 class KernelDatapath implements EbpfDatapath {
   readonly kind = 'ebpf'
+  /** A clone of outputs only is taken, since it needs no copy. */
+  readonly capabilities = { meter: true, clone: false, checkPacketLength: true, ct: false }
+  readonly features = ['meters', 'check_pkt_len', 'no clone', 'no ct']
   readonly wakeFd: number
 
   readonly #parts: Parts
@@ -180,6 +186,10 @@ class KernelDatapath implements EbpfDatapath {
     return this.#meters.ids()
   }
 
+  meter(id: number): MeterState | undefined {
+    return this.#meters.read(id)
+  }
+
   execute(
     packet: Uint8Array,
     offload: Offload | undefined,
@@ -198,6 +208,8 @@ class KernelDatapath implements EbpfDatapath {
       const raw = this.#reader.next()
       if (raw === 'none') break
       if (raw === 'noise' || !extractKey(raw.packet, raw.inPort, this.#key)) continue
+      this.#key[1] = raw.tunnelId
+      this.#key[2] = raw.tunnelSrc
       const { packet, reason, offload } = raw
       this.#ports.learn(raw.inPort, readField(this.#key, 'ethSrc'))
       count++
@@ -230,7 +242,8 @@ class KernelDatapath implements EbpfDatapath {
   close(): void {
     const { maps, links, programs, upcalls, execute } = this.#parts
     this.#sender.close()
-    for (const fd of [upcalls.fd, execute.fd, programs.port, programs.execute]) close(fd)
+    for (const fd of [upcalls.fd, execute.fd]) close(fd)
+    programs.close()
     closeMaps(maps)
     links.close()
   }

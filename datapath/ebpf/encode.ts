@@ -5,6 +5,7 @@
 import type { Action } from '../../packet/action.ts'
 import { addressOf6, wordsOf6 } from '../../packet/address6.ts'
 import { readU16, readU32, writeU32, writeU48 } from '../../packet/bytes.ts'
+import type { UnderlayAddress } from '../../packet/tunnel-source.ts'
 import { DatapathError } from '../datapath.ts'
 import { chainMax, entry, outputsMax, slot, slotPayload } from './layout.ts'
 
@@ -35,13 +36,10 @@ export class SlotList {
     if (first?.kind === 'checkPacketLength') this.#checkLength(first)
     const actions = first?.kind === 'checkPacketLength' ? first.lessEqual : given
     const ordered = order(actions)
-    const final = ordered.at(-1)
-    for (const action of ordered) {
+    for (const [index, action] of ordered.entries()) {
       if (action.kind !== 'output') this.#encodeOne(action)
-      else if (action !== final) this.#output(action.port)
-      else {
-        this.#last(action.port, peerOf(action.port))
-      }
+      else if (index < ordered.length - 1) this.#output(action.port)
+      else this.#last(action.port, peerOf(action.port))
     }
   }
 
@@ -75,8 +73,14 @@ export class SlotList {
 
   /** Values that go into the packet are in network order, the others in this machine's. */
   #encodeOne(action: Exclude<Action, { kind: 'output' }>): void {
+    if (action.kind === 'clone' || action.kind === 'ct' || action.kind === 'recirculate')
+      throw new DatapathError('EOPNOTSUPP', `the ebpf datapath has no ${action.kind}`)
     if (action.kind === 'checkPacketLength')
       throw new DatapathError('E2BIG', 'a check of the length comes first: execute instead')
+    if (action.kind === 'setTunnel') {
+      this.#setTunnel(action)
+      return
+    }
     const at = this.#add(slot[action.kind])
     const { bytes } = this
     switch (action.kind) {
@@ -96,8 +100,7 @@ export class SlotList {
         break
       case 'setIpv6Src':
       case 'setIpv6Dst':
-        for (const [index, word] of wordsOf6(action.address).entries())
-          writeU32(bytes, at + 4 * index, word)
+        this.#address6(at, action.address)
         break
       case 'setTpSrc':
       case 'setTpDst':
@@ -113,11 +116,6 @@ export class SlotList {
       case 'pushVlan':
         this.#view.setUint32(at, action.tci & 0xefff, true)
         break
-      case 'setTunnel':
-        this.#view.setUint32(at, action.id, true)
-        this.#view.setUint32(at + 4, action.dst, true)
-        this.#view.setUint32(at + 8, action.src, true)
-        break
       case 'userspace':
         this.#view.setUint32(at, action.reason, true)
         break
@@ -127,6 +125,23 @@ export class SlotList {
       case 'popVlan':
         break
     }
+  }
+
+  #setTunnel({ id, dst, src }: Extract<Action, { kind: 'setTunnel' }>): void {
+    const isIpv6 = typeof dst === 'bigint' || typeof src === 'bigint'
+    if (isIpv6) this.#address6(this.#add(slot.tunnelSrc6), src)
+    const at = this.#add(isIpv6 ? slot.setTunnel6 : slot.setTunnel)
+    this.#view.setUint32(at, id, true)
+    if (isIpv6) this.#address6(at + 4, dst)
+    else {
+      this.#view.setUint32(at + 4, dst, true)
+      this.#view.setUint32(at + 8, src, true)
+    }
+  }
+
+  #address6(at: number, address: UnderlayAddress): void {
+    for (const [index, word] of wordsOf6(BigInt(address)).entries())
+      writeU32(this.bytes, at + 4 * index, word)
   }
 
   /** A new slot; says where its payload starts. */
@@ -144,7 +159,8 @@ export class SlotList {
  * The same actions without those at the end that change a packet nobody gets, and with the packet
  * for the agent last: there is no way on after that.
  */
-function order(actions: readonly Action[]): readonly Action[] {
+function order(given: readonly Action[]): readonly Action[] {
+  const actions = given.flatMap(flattenClone)
   const used = actions.slice(0, 1 + actions.findLastIndex(isSink))
   const toAgent = used.findIndex(({ kind }) => kind === 'userspace')
   if (toAgent < 0 || toAgent === used.length - 1) return used
@@ -152,6 +168,12 @@ function order(actions: readonly Action[]): readonly Action[] {
     throw new DatapathError('E2BIG', 'actions after userspace change the packet: execute instead')
   const others = used.filter(({ kind }) => kind !== 'userspace')
   return [...others, ...used.slice(toAgent, toAgent + 1)]
+}
+
+/** A copy that is only sent somewhere needs none to be made. */
+function flattenClone(action: Action): readonly Action[] {
+  if (action.kind !== 'clone' || !action.actions.every(isSink)) return [action]
+  return action.actions
 }
 
 function isSink({ kind }: Action): boolean {
@@ -168,6 +190,7 @@ export function decodePeer(bytes: Uint8Array): readonly [number, number] | undef
 /** The actions of some slots; undefined when one of them is of no kind that is known here. */
 export function decodeSlots(bytes: Uint8Array): readonly Action[] | undefined {
   const actions: Action[] = []
+  let tunnelSrc: bigint | undefined
   for (let start = 0; start < bytes.length; start += entry.slotSize) {
     const kind = bytes[start] ?? slot.end
     if (kind === slot.end) break
@@ -175,7 +198,12 @@ export function decodeSlots(bytes: Uint8Array): readonly Action[] | undefined {
       const lessEqual = decodeSlots(bytes.subarray(entry.slotSize))
       return lessEqual && [decodeCheckLength(bytes, lessEqual)]
     }
-    const decoded = decodeSlot(kind, bytes.subarray(start, start + entry.slotSize))
+    const one = bytes.subarray(start, start + entry.slotSize)
+    if (kind === slot.tunnelSrc6) {
+      tunnelSrc = readAddress6(one, slotPayload)
+      continue
+    }
+    const decoded = kind === slot.setTunnel6 ? decodeTunnel6(one, tunnelSrc) : decodeSlot(kind, one)
     if (decoded === undefined) return undefined
     actions.push(...decoded)
   }
@@ -228,6 +256,13 @@ function decodeSlot(kind: number, bytes: Uint8Array): readonly Action[] | undefi
     default:
       return undefined
   }
+}
+
+function decodeTunnel6(bytes: Uint8Array, src: bigint | undefined): readonly Action[] | undefined {
+  if (src === undefined) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const id = view.getUint32(slotPayload, true)
+  return [{ kind: 'setTunnel', id, dst: readAddress6(bytes, slotPayload + 4), src }]
 }
 
 function decodeCheckLength(bytes: Uint8Array, lessEqual: readonly Action[]): Action {

@@ -25,6 +25,7 @@ export const helper = {
   cloneRedirect: 13,
   vlanPush: 18,
   vlanPop: 19,
+  getTunnelKey: 20,
   setTunnelKey: 21,
   redirect: 23,
   loadBytes: 26,

@@ -93,6 +93,9 @@ export const slot = {
   checkLength: 18,
   setIpv6Src: 19,
   setIpv6Dst: 20,
+  /** The source of the tunnel header that the slot behind, `setTunnel6`, completes. */
+  tunnelSrc6: 21,
+  setTunnel6: 22,
 } as const
 
 export const slotPayload = 4
@@ -107,6 +110,9 @@ export const upcallHeader = {
   reason: 8,
   /** Byte 9: 1 when the kernel puts an 802.1Q or 802.1ad tag in at byte 12. */
   tagged: 9,
+  /** Of a packet out of a tunnel, as in the key. */
+  tunnelId: 16,
+  tunnelSrc: 20,
   size: 32,
 } as const
 

@@ -1,18 +1,24 @@
-/** Loads the programs, and attaches them where they run. */
+/**
+ * Loads the programs, and attaches them where they run. The verifier takes its time, a second and
+ * more on a busy machine: programs that an agent before has left are used again when they are the
+ * same, and that of tunnels is loaded when there is one.
+ */
+import { createHash } from 'node:crypto'
 import { DatapathError } from '../datapath.ts'
 import { NetlinkError, type NetlinkSocket } from '../netlink.ts'
-import { setLimit } from '../syscall.ts'
+import { close, setLimit } from '../syscall.ts'
 import { ensureClsact, setFilter } from '../tc.ts'
-import { describeProgramFd, loadProgram } from './bpf.ts'
+import type { Left } from './adopt.ts'
+import type { Program } from './assembler.ts'
+import { describeProgramFd, loadProgram, openProgram } from './bpf.ts'
 import type { Maps } from './maps.ts'
 import { executeProgram, portProgram } from './program.ts'
 
-/** Descriptors of the loaded programs. */
-export interface Programs {
-  readonly port: number
-  readonly execute: number
-  /** Names the instructions of the port program: the same for the same ones. */
-  readonly portTag: string
+/** A program in the kernel. */
+export interface Loaded {
+  readonly fd: number
+  /** The kernel's number of it. */
+  readonly id: number
 }
 
 const resourceMemlock = 8 // asm-generic/resource.h: RLIMIT_MEMLOCK
@@ -22,22 +28,75 @@ export function raiseMemoryLimit(): void {
   setLimit(resourceMemlock, Number.POSITIVE_INFINITY)
 }
 
-/** @throws DatapathError with the verifier's words */
-export function loadPrograms({ byName }: Maps): Programs {
-  const port = loadPortProgram(byName)
-  const execute = loadProgram('midonet_execute', executeProgram(), byName)
-  return { port, execute, portTag: describeProgramFd(port).tag }
+/** The programs of one datapath; each is there when it is asked for. */
+export class Programs {
+  readonly #maps: Maps['byName']
+  /** Numbers of those that run already, with the same maps. */
+  readonly #running: readonly number[]
+  readonly #loaded = new Map<string, Loaded>()
+
+  constructor({ byName }: Maps, left: Left['ports'] = []) {
+    this.#maps = byName
+    const isRunning = left.flatMap(({ isOurs, programId }) => (isOurs ? [programId] : []))
+    this.#running = [...new Set(isRunning)]
+  }
+
+  /** @throws DatapathError with the verifier's words */
+  get port(): Loaded {
+    return this.#get('port', () => this.#loadPort('port', false))
+  }
+
+  /** The port program of tunnel vports. @throws DatapathError with the verifier's words */
+  get tunnel(): Loaded {
+    return this.#get('tun', () => this.#loadPort('tun', true))
+  }
+
+  /** @throws DatapathError with the verifier's words */
+  get execute(): Loaded {
+    return this.#get('exec', () => this.#load('exec', executeProgram()))
+  }
+
+  close(): void {
+    for (const { fd } of this.#loaded.values()) close(fd)
+    this.#loaded.clear()
+  }
+
+  #get(name: string, load: () => Loaded): Loaded {
+    const known = this.#loaded.get(name)
+    if (known !== undefined) return known
+    const loaded = load()
+    this.#loaded.set(name, loaded)
+    return loaded
+  }
+
+  #loadPort(name: string, isTunnel: boolean): Loaded {
+    try {
+      return this.#load(name, portProgram({ coarseClock: true, isTunnel }))
+    } catch (error) {
+      // Kernels before 5.11 do not know the cheap clock.
+      if (!(error instanceof DatapathError) || !/(unknown|invalid) func/.test(error.message))
+        throw error
+      return this.#load(name, portProgram({ coarseClock: false, isTunnel }))
+    }
+  }
+
+  #load(kind: string, program: Program): Loaded {
+    const name = nameOf(kind, program)
+    for (const id of this.#running) {
+      const fd = openProgram(id)
+      if (fd === undefined) continue
+      if (describeProgramFd(fd).name === name) return { fd, id }
+      close(fd)
+    }
+    const fd = loadProgram(name, program, this.#maps)
+    return { fd, id: describeProgramFd(fd).id }
+  }
 }
 
-function loadPortProgram(maps: Maps['byName']): number {
-  try {
-    return loadProgram('midonet_port', portProgram({ coarseClock: true }), maps)
-  } catch (error) {
-    // Kernels before 5.11 do not know the cheap clock.
-    if (!(error instanceof DatapathError) || !/(unknown|invalid) func/.test(error.message))
-      throw error
-    return loadProgram('midonet_port', portProgram({ coarseClock: false }), maps)
-  }
+/** Tells what a program does, within the kernel's 15 characters. */
+function nameOf(kind: string, { code, relocations }: Program): string {
+  const hash = createHash('sha256').update(code).update(JSON.stringify(relocations))
+  return `mn_${kind}_${hash.digest('hex')}`.slice(0, 15)
 }
 
 /** Makes an interface run the port program. @throws DatapathError */

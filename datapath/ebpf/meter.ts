@@ -4,7 +4,7 @@
  * puts it off by its own cost. Processors add with one step, so that what passes is always counted;
  * two that look at once may pass one packet each where there was room for one.
  */
-import type { MeterRate } from '../datapath.ts'
+import type { MeterRate, MeterState } from '../datapath.ts'
 import { type Assembler, r0, r1, r2, r3 } from './assembler.ts'
 import type { BpfMap } from './bpf.ts'
 import { context, helper, stack } from './kernel.ts'
@@ -53,6 +53,17 @@ export class MeterTable {
   remove(id: number): void {
     this.#map.keyWords[0] = id
     this.#map.remove()
+  }
+
+  /** The rate as it was set, up to rounding. */
+  read(id: number): MeterState | undefined {
+    this.#map.keyWords[0] = id
+    if (!this.#map.lookup()) return undefined
+    const { valueView: view } = this.#map
+    const cost = Number(view.getBigUint64(meter.byteCost, true)) / 2 ** meterShift
+    const kbps = Math.round(8e6 / cost)
+    const burstKb = Math.round((Number(view.getBigUint64(meter.depth, true)) * kbps) / 1e9)
+    return { rate: { kbps, burstKb } }
   }
 
   ids(): readonly number[] {

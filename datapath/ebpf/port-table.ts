@@ -2,13 +2,14 @@
 import createDebug from 'debug'
 import { isGroupMac } from '../../packet/address.ts'
 import { DatapathError, type Vport } from '../datapath.ts'
+import { borrow, giveBack } from '../lending.ts'
 import { NetlinkError, type NetlinkSocket } from '../netlink.ts'
-import { isPeerElsewhere, raiseLink, silenceIpv6 } from '../rtnetlink.ts'
+import { raiseLink, readLink, silenceIpv6 } from '../rtnetlink.ts'
 import { errnoName, interfaceIndex, interfaceName } from '../syscall.ts'
 import { findFilter, removeFilter } from '../tc.ts'
 import type { LeftPort } from './adopt.ts'
 import type { BpfMap } from './bpf.ts'
-import { attachPort, type Programs } from './load.ts'
+import { attachPort, type Loaded, type Programs } from './load.ts'
 
 const debug = createDebug('midonet:datapath')
 
@@ -26,6 +27,8 @@ interface Port {
 const askAgainMs = 100
 /** A port whose packets come from ever new addresses must not keep the agent busy with it. */
 const learnAgainMs = 10_000
+/** Interfaces whose packets bring a tunnel header along, as rtnetlink calls their kind. */
+const tunnelKinds: ReadonlySet<string> = new Set(['vxlan', 'geneve', 'gretap'])
 
 export class PortTable {
   readonly #links: NetlinkSocket
@@ -65,13 +68,10 @@ export class PortTable {
   }
 
   /** Takes over a port of an agent before; one that runs the same program is left alone. */
-  adopt({ index, name, isOurs, programTag }: LeftPort): void {
-    if (isOurs && programTag === this.#programs.portTag) {
-      this.#remember(index, name)
-      return
-    }
+  adopt({ index, name, isOurs, programId }: LeftPort): void {
     try {
-      this.#take(index, name)
+      if (isOurs && programId === this.#programOf(index).id) this.#remember(index, name)
+      else this.#take(index, name)
     } catch (error) {
       // An interface can go at any time; one that stays and refuses will refuse `add` too.
       if (!(error instanceof NetlinkError || error instanceof DatapathError)) throw error
@@ -83,6 +83,7 @@ export class PortTable {
     if (!this.#ports.delete(number)) return
     this.#moved.delete(number)
     removeFilter(this.#links, number, 'ingress')
+    giveBack(this.#links, number)
     this.#limits.keyWords[0] = number
     this.#limits.remove()
   }
@@ -127,16 +128,23 @@ export class PortTable {
   }
 
   #take(index: number, interfaceName: string): Vport {
+    borrow(this.#links, index, interfaceName, true)
     silenceIpv6(interfaceName)
     const vport = this.#remember(index, interfaceName)
     try {
-      attachPort(this.#links, index, this.#name, this.#programs.port)
+      attachPort(this.#links, index, this.#name, this.#programOf(index).fd)
       raiseLink(this.#links, index)
     } catch (error) {
       this.remove(index)
       throw error
     }
     return vport
+  }
+
+  /** Tunnels have one of their own. */
+  #programOf(index: number): Loaded {
+    const isTunnel = tunnelKinds.has(readLink(this.#links, index)?.kind ?? '')
+    return isTunnel ? this.#programs.tunnel : this.#programs.port
   }
 
   #remember(index: number, name: string): Vport {
@@ -160,7 +168,7 @@ export class PortTable {
 
   #ask(index: number): boolean {
     try {
-      return isPeerElsewhere(this.#links, index)
+      return readLink(this.#links, index)?.peerElsewhere === true
     } catch {
       // Gone meanwhile: `list` will see it.
       return false

@@ -17,10 +17,13 @@ import { emitExtract } from './extract.ts'
 import { context, count, helper, shot, stack } from './kernel.ts'
 import { entry, executeMark, masksMax, table } from './layout.ts'
 import { callLocate } from './locate.ts'
+import { emitTunnelKey } from './tunnel-key.ts'
 
 export interface ProgramOptions {
   /** Whether the kernel has the cheap clock (5.11). */
   readonly coarseClock: boolean
+  /** Whether the vport is a tunnel's: its packets say whence and for whom they came. */
+  readonly isTunnel: boolean
 }
 
 /** The program on the ingress of every vport. */
@@ -28,13 +31,14 @@ export function portProgram(options: ProgramOptions): Program {
   const a = new Assembler()
   a.mov(6, r1)
   emitExtract(a)
+  if (options.isTunnel) emitTunnelKey(a)
   emitLookup(a)
   a.label('found').load(32, 1, 0, 0).store(32, 10, stack.scratch, r1)
   a.map(1, 'entries').mov(2, { r: 10 }).op('add', 2, stack.scratch).helper(helper.mapLookup)
   a.when(0, 'eq', 0, 'drop').mov(7, r0)
   emitStatistics(a, options)
   a.op('add', 7, entry.slots)
-  emitActions(a, true)
+  emitActions(a, { withMiss: true, isTunnel: options.isTunnel })
   return a.finish()
 }
 
@@ -49,7 +53,7 @@ export function executeProgram(): Program {
   a.store(32, 10, stack.scratch, 0)
   a.map(1, 'entries').mov(2, { r: 10 }).op('add', 2, stack.scratch).helper(helper.mapLookup)
   a.when(0, 'eq', 0, 'drop').mov(7, r0).op('add', 7, entry.slots)
-  emitActions(a, false)
+  emitActions(a, { withMiss: false, isTunnel: false })
   return a.finish()
 }
 

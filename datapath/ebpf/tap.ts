@@ -105,6 +105,9 @@ function scratch(): Arena {
 export interface Raw {
   readonly inPort: number
   readonly reason: Upcall['reason']
+  /** 0 for a packet that came from no tunnel. */
+  readonly tunnelId: number
+  readonly tunnelSrc: number
   readonly packet: Uint8Array
   readonly offload: Uint8Array | undefined
 }
@@ -143,13 +146,18 @@ export function decodeUpcall(bytes: Uint8Array): Raw | undefined {
   if (view.getUint32(virtioHeaderSize + upcallHeader.magic, true) !== upcallMagic) return undefined
   const inPort = view.getUint32(virtioHeaderSize + upcallHeader.inPort, true)
   const reason = bytes[virtioHeaderSize + upcallHeader.reason] === 0 ? 'miss' : 'action'
-  if (bytes[virtioHeaderSize + upcallHeader.tagged] !== 0) {
+  const isTagged = bytes[virtioHeaderSize + upcallHeader.tagged] !== 0
+  const tunnelAt = virtioHeaderSize + (isTagged ? tagSize : 0)
+  const tunnelId = view.getUint32(tunnelAt + upcallHeader.tunnelId, true)
+  const tunnelSrc = view.getUint32(tunnelAt + upcallHeader.tunnelSrc, true)
+  if (isTagged) {
     const tagAt = virtioHeaderSize + 12
     const tag = bytes.slice(tagAt, tagAt + tagSize)
     bytes.copyWithin(start, start + tagSize, start + tagSize + 12)
     bytes.set(tag, start + 12)
   }
-  return { inPort, reason, packet: bytes.subarray(start), offload: decodeOffload(bytes, view) }
+  const offload = decodeOffload(bytes, view)
+  return { inPort, reason, tunnelId, tunnelSrc, packet: bytes.subarray(start), offload }
 }
 
 /** The virtio header, with our own header's size taken off what counts from the start. */

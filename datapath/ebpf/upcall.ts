@@ -11,7 +11,7 @@ const spacing = 1_000_000_000 / upcallsPerSecond
 const patience = spacing * upcallBurst
 
 /** Code for packets that no flow matches (`miss`) and that an action hands over (`userspace`). */
-export function emitUpcalls(a: Assembler, withMiss: boolean): void {
+export function emitUpcalls(a: Assembler, withMiss: boolean, isTunnel: boolean): void {
   if (withMiss) {
     a.label('miss')
     count(a, table.misses)
@@ -20,7 +20,7 @@ export function emitUpcalls(a: Assembler, withMiss: boolean): void {
   a.label('userspace').mov(8, 1)
   a.label('upcall')
   emitLimit(a)
-  emitHeader(a)
+  emitHeader(a, isTunnel)
   a.mov(1, { r: 6 }).mov(2, upcallHeader.size).mov(3, 0)
   a.helper(helper.changeHead).when(0, 'ne', 0, 'lost')
   a.mov(1, { r: 6 }).mov(2, 0).mov(3, { r: 10 }).op('add', 3, stack.block)
@@ -49,10 +49,13 @@ function emitLimit(a: Assembler): void {
   a.op('add', 2, spacing).store(64, 9, 0, r2)
 }
 
-function emitHeader(a: Assembler): void {
+function emitHeader(a: Assembler, isTunnel: boolean): void {
   for (let at = 8; at < upcallHeader.size; at += 8) a.store(64, 10, stack.block + at, 0)
   a.store(32, 10, stack.block + upcallHeader.magic, upcallMagic)
   a.load(32, 1, 6, context.ifindex).store(32, 10, stack.block + upcallHeader.inPort, r1)
   a.store(8, 10, stack.block + upcallHeader.reason, { r: 8 })
   a.load(32, 1, 6, context.vlanPresent).store(8, 10, stack.block + upcallHeader.tagged, r1)
+  if (!isTunnel) return
+  a.load(32, 1, 10, stack.key + 4).store(32, 10, stack.block + upcallHeader.tunnelId, r1)
+  a.load(32, 1, 10, stack.key + 8).store(32, 10, stack.block + upcallHeader.tunnelSrc, r1)
 }

@@ -3,8 +3,7 @@
  * know from the flow; a flow that needs such is made of one action that hands the packet over,
  * with the real actions in its cookie, and this process carries them out.
  */
-import type { Action } from '../../packet/action.ts'
-import { readU16, readU32 } from '../../packet/bytes.ts'
+import { type Action, innerActions } from '../../packet/action.ts'
 import {
   etherTypeArp,
   etherTypeIpv4,
@@ -14,32 +13,23 @@ import {
   protoUdp,
 } from '../../packet/extract.ts'
 import { type FlowKey, fragLater } from '../../packet/flow-key.ts'
-import { formatActions, parseActions, TextError } from '../../packet/text.ts'
-import { type Attribute, decodeAttributes, findAttribute, payloadU32 } from '../netlink.ts'
-import { portsAttr, writeBe32 } from './key.ts'
+import { formatActions } from '../../packet/text.ts'
+import { cookieActions, cookieReason } from './action-read.ts'
+import { portsAttr } from './key.ts'
 import { type Need, need } from './match.ts'
 import type { Output } from './output.ts'
 import {
   actionAttr,
   checkLengthAttr,
+  ctAttr,
   etherTypeServiceTag,
   keyAttr,
   tagPresent,
-  tunnelAttr,
   userspaceAttr,
   vportsMax,
 } from './protocol.ts'
-import {
-  type HeaderAction,
-  readIpv4Set,
-  readIpv6Set,
-  writeIpv4Set,
-  writeIpv6Set,
-} from './set-ip.ts'
-
-/** First word of a cookie: 'mid', and what follows it. */
-const cookieReason = 0x0164_696d
-const cookieActions = 0x0264_696d
+import { type HeaderAction, writeIpv4Set, writeIpv6Set } from './set-ip.ts'
+import { writeTunnelSet } from './tunnel-key.ts'
 
 /** What actions ask of the flow they belong to. */
 export interface Plan {
@@ -49,27 +39,45 @@ export interface Plan {
 }
 
 const nothing: Plan = { needs: need.nothing, slow: false }
-const outputsOnly: ReadonlySet<Action['kind']> = new Set([
-  'output',
-  'setEth',
-  'pushVlan',
-  'popVlan',
-  'setTunnel',
-  'userspace',
-  'meter',
-])
+
+/** Whether an action, and all in it, asks nothing of the flow. */
+function isPlain(action: Action): boolean {
+  switch (action.kind) {
+    case 'output':
+    case 'setEth':
+    case 'pushVlan':
+    case 'popVlan':
+    case 'setTunnel':
+    case 'userspace':
+    case 'meter':
+    case 'recirculate':
+      return true
+    case 'clone':
+      return action.actions.every(isPlain)
+    case 'checkPacketLength':
+      return action.greater.every(isPlain) && action.lessEqual.every(isPlain)
+    default:
+      return false
+  }
+}
+
+/** With the actions in them. Tags that a copy or one branch gets count for all: that is careful. */
+function flatten(actions: readonly Action[]): readonly Action[] {
+  return actions.flatMap((action) => [action, ...innerActions(action).flatMap(flatten)])
+}
 
 /** Looks at what actions do to packets of a key. */
 export function planActions(given: readonly Action[], key: FlowKey): Plan {
-  const actions = given.flatMap((action) =>
-    action.kind === 'checkPacketLength' ? [...action.greater, ...action.lessEqual] : [action],
-  )
-  if (actions.every(({ kind }) => outputsOnly.has(kind))) return nothing
+  if (given.every(isPlain)) return nothing
   const tags = new Tags(key)
   let needs: Need = need.nothing
-  for (const action of actions) {
-    if (tags.follow(action) || outputsOnly.has(action.kind)) continue
+  for (const action of flatten(given)) {
+    if (tags.follow(action) || isPlain(action) || innerActions(action).length > 0) continue
     if (tags.count > 1) continue
+    if (action.kind === 'ct') {
+      if (needs === need.nothing) needs = need.network
+      continue
+    }
     if (tags.isHidden) return { needs: need.network, slow: true }
     if (action.kind === 'setArp' && key[8] === etherTypeArp)
       return { needs: need.network, slow: true }
@@ -84,10 +92,18 @@ class Tags {
   count: number
   /** Whether the innermost tag known hides what is behind it. */
   readonly isHidden: boolean
+  readonly #key: FlowKey
 
   constructor(key: FlowKey) {
+    this.#key = key
     this.isHidden = key[8] === etherTypeVlan || key[8] === etherTypeServiceTag
     this.count = ((key[7] ?? 0) & tagPresent ? 1 : 0) + (this.isHidden ? 1 : 0)
+  }
+
+  copy(): Tags {
+    const copy = new Tags(this.#key)
+    copy.count = this.count
+    return copy
   }
 
   /** True when the action was about tags. */
@@ -106,8 +122,33 @@ export function writeActions(
   key: FlowKey,
   upcallPid: number,
 ): void {
-  const tags = new Tags(key)
-  for (const action of actions) {
+  writeList(out, actions, key, new Tags(key), upcallPid)
+}
+
+function writeList(
+  out: Output,
+  actions: readonly Action[],
+  key: FlowKey,
+  tags: Tags,
+  upcallPid: number,
+): void {
+  for (let index = 0; index < actions.length; index++) {
+    const action = actions[index]
+    if (action === undefined) return
+    if (action.kind === 'checkPacketLength') {
+      // The kernel does what is in it to a copy, unless it is the last: what follows goes into it.
+      const then = actions.slice(index + 1)
+      writeCheckLength(out, action, then, (list) =>
+        writeList(out, list, key, tags.copy(), upcallPid),
+      )
+      return
+    }
+    if (action.kind === 'clone') {
+      const start = out.nest(actionAttr.clone)
+      writeList(out, action.actions, key, tags.copy(), upcallPid)
+      out.close(start)
+      continue
+    }
     tags.follow(action)
     writeAction(out, action, key, tags.count > 1 || tags.isHidden, upcallPid)
   }
@@ -115,7 +156,7 @@ export function writeActions(
 
 function writeAction(
   out: Output,
-  action: Action,
+  action: Exclude<Action, { kind: 'clone' | 'checkPacketLength' }>,
   key: FlowKey,
   isBuried: boolean,
   upcallPid: number,
@@ -150,8 +191,11 @@ function writeAction(
     case 'meter':
       out.attribute32(actionAttr.meter, action.id)
       return
-    case 'checkPacketLength':
-      writeCheckLength(out, action, key, upcallPid)
+    case 'ct':
+      if (key[8] === etherTypeIpv4 || key[8] === etherTypeIpv6) writeConntrack(out, action)
+      return
+    case 'recirculate':
+      out.attribute32(actionAttr.recirculate, action.id)
       return
     default:
       if (!isBuried) writeHeader(out, action, key)
@@ -161,8 +205,8 @@ function writeAction(
 function writeCheckLength(
   out: Output,
   { length, greater, lessEqual }: Extract<Action, { kind: 'checkPacketLength' }>,
-  key: FlowKey,
-  upcallPid: number,
+  then: readonly Action[],
+  write: (actions: readonly Action[]) => void,
 ): void {
   const start = out.nest(actionAttr.checkLength)
   const at = out.open(checkLengthAttr.length)
@@ -173,8 +217,26 @@ function writeCheckLength(
     [checkLengthAttr.lessEqual, lessEqual],
   ] as const) {
     const inner = out.nest(type)
-    writeActions(out, actions, key, upcallPid)
+    write([...actions, ...then])
     out.close(inner)
+  }
+  out.close(start)
+}
+
+function writeConntrack(
+  out: Output,
+  { zone, commit, mark }: Extract<Action, { kind: 'ct' }>,
+): void {
+  const start = out.nest(actionAttr.ct)
+  if (commit) out.close(out.open(ctAttr.commit))
+  const at = out.open(ctAttr.zone)
+  out.host16(zone)
+  out.close(at)
+  if (mark !== undefined) {
+    const marked = out.open(ctAttr.mark)
+    out.host32(mark.value & mark.mask)
+    out.host32(mark.mask)
+    out.close(marked)
   }
   out.close(start)
 }
@@ -213,23 +275,9 @@ function writeMac(out: Output, mac: number): void {
   out.be32(mac % 0x1_0000_0000)
 }
 
-/** Hops that an outer header may take: as many as there can be. */
-const tunnelTtl = 64
-
-function writeTunnel(out: Output, { id, src, dst }: Extract<Action, { kind: 'setTunnel' }>): void {
+function writeTunnel(out: Output, action: Extract<Action, { kind: 'setTunnel' }>): void {
   const start = out.open(actionAttr.set)
-  const inner = out.nest(keyAttr.tunnel)
-  const at = out.open(tunnelAttr.id)
-  out.be32(0)
-  out.be32(id)
-  out.close(at)
-  writeBe32(out, tunnelAttr.src, src)
-  writeBe32(out, tunnelAttr.dst, dst)
-  const ttl = out.open(tunnelAttr.ttl)
-  out.u8(tunnelTtl)
-  out.close(ttl)
-  out.close(out.open(tunnelAttr.dontFragment))
-  out.close(inner)
+  writeTunnelSet(out, action)
   out.close(start)
 }
 
@@ -252,114 +300,4 @@ function writeUserspace(out: Output, pid: number, cookie: number, payload: Uint8
   out.bytes(payload)
   out.close(data)
   out.close(start)
-}
-
-/** What a cookie that came back with a packet says. */
-export type Cookie =
-  | { readonly kind: 'reason'; readonly reason: number }
-  | { readonly kind: 'actions'; readonly actions: readonly Action[] }
-
-/** Undefined when the cookie is not ours. */
-export function readCookie(bytes: Uint8Array): Cookie | undefined {
-  const first = payloadU32(bytes)
-  if (first === cookieReason) return { kind: 'reason', reason: payloadU32(bytes.subarray(4)) ?? 0 }
-  if (first !== cookieActions) return undefined
-  try {
-    return { kind: 'actions', actions: parseActions(Buffer.from(bytes.subarray(4)).toString()) }
-  } catch (error) {
-    if (error instanceof TextError) return undefined
-    throw error
-  }
-}
-
-/** The actions of a flow in the kernel; undefined when some are not of our making. */
-export function readActions(bytes: Uint8Array): readonly Action[] | undefined {
-  const actions: Action[] = []
-  for (const attribute of decodeAttributes(bytes)) {
-    const read = readAction(attribute)
-    if (read === undefined) return undefined
-    actions.push(...read)
-  }
-  return actions
-}
-
-function readAction({ type, payload }: Attribute): readonly Action[] | undefined {
-  switch (type) {
-    case actionAttr.output:
-      return [{ kind: 'output', port: payloadU32(payload) ?? 0 }]
-    case actionAttr.pushVlan:
-      if (readU16(payload, 0) !== etherTypeVlan) return undefined
-      return [{ kind: 'pushVlan', tci: readU16(payload, 2) & ~tagPresent }]
-    case actionAttr.popVlan:
-      return [{ kind: 'popVlan' }]
-    case actionAttr.userspace:
-      return readUserspace(payload)
-    case actionAttr.meter:
-      return [{ kind: 'meter', id: payloadU32(payload) ?? 0 }]
-    case actionAttr.checkLength:
-      return readCheckLength(decodeAttributes(payload))
-    case actionAttr.set:
-    case actionAttr.setMasked:
-      return readSet(decodeAttributes(payload)[0])
-    default:
-      return undefined
-  }
-}
-
-function readCheckLength(attributes: readonly Attribute[]): readonly Action[] | undefined {
-  const length = findAttribute(attributes, checkLengthAttr.length)
-  const [greater, lessEqual] = [checkLengthAttr.greater, checkLengthAttr.lessEqual].map((type) =>
-    readActions(findAttribute(attributes, type) ?? new Uint8Array(0)),
-  )
-  if (length === undefined || greater === undefined || lessEqual === undefined) return undefined
-  const size = (length[0] ?? 0) | ((length[1] ?? 0) << 8)
-  return [{ kind: 'checkPacketLength', length: size, greater, lessEqual }]
-}
-
-function readUserspace(payload: Uint8Array): readonly Action[] | undefined {
-  const data = findAttribute(decodeAttributes(payload), userspaceAttr.userdata)
-  const cookie = data === undefined ? undefined : readCookie(data)
-  if (cookie === undefined) return undefined
-  return cookie.kind === 'actions' ? cookie.actions : [{ kind: 'userspace', reason: cookie.reason }]
-}
-
-function readSet(attribute: Attribute | undefined): readonly Action[] | undefined {
-  if (attribute === undefined) return undefined
-  const { type, payload } = attribute
-  switch (type) {
-    case keyAttr.ethernet:
-      if (payload.length < 24) return undefined
-      return [{ kind: 'setEth', src: readMac(payload, 0), dst: readMac(payload, 6) }]
-    case keyAttr.ipv4:
-      return payload.length < 24 ? undefined : readIpv4Set(payload)
-    case keyAttr.ipv6:
-      return payload.length < 80 ? undefined : readIpv6Set(payload)
-    case keyAttr.tcp:
-    case keyAttr.udp:
-      return payload.length < 8 ? undefined : readPortSet(payload)
-    case keyAttr.tunnel:
-      return readTunnelSet(decodeAttributes(payload))
-    default:
-      return undefined
-  }
-}
-
-function readMac(bytes: Uint8Array, at: number): number {
-  return readU16(bytes, at) * 0x1_0000_0000 + readU32(bytes, at + 2)
-}
-
-function readPortSet(payload: Uint8Array): readonly Action[] {
-  const actions: Action[] = []
-  if (readU16(payload, 4) !== 0) actions.push({ kind: 'setTpSrc', port: readU16(payload, 0) })
-  if (readU16(payload, 6) !== 0) actions.push({ kind: 'setTpDst', port: readU16(payload, 2) })
-  return actions
-}
-
-function readTunnelSet(attributes: readonly Attribute[]): readonly Action[] | undefined {
-  const id = findAttribute(attributes, tunnelAttr.id)
-  const src = findAttribute(attributes, tunnelAttr.src)
-  const dst = findAttribute(attributes, tunnelAttr.dst)
-  if (id?.length !== 8 || dst?.length !== 4) return undefined
-  const from = src?.length === 4 ? readU32(src, 0) : 0
-  return [{ kind: 'setTunnel', id: readU32(id, 4), dst: readU32(dst, 0), src: from }]
 }

@@ -39,8 +39,9 @@ const eAddressInUse = -98
 
 export const limits = {
   receiveBuffer: 4 << 20,
-  /** Upcalls of one vport before another has its turn. */
-  perVport: 8,
+  /** Upcalls taken in one call of a vport that is alone, and of one while others wait. */
+  perVport: 32,
+  perVportShared: 8,
   /** The largest message: a packet of 64 KiB with its key. */
   messageSizeMax: 68 * 1024,
   /** Sockets looked at in one go. */
@@ -84,6 +85,11 @@ export class Sender {
     check('bind(AF_NETLINK)', bind(this.#fd, address))
     setSocketOption(this.#fd, solNetlink, capAck, 1)
     setSocketOption(this.#fd, solSocket, soReceiveBufferForce, limits.receiveBuffer)
+  }
+
+  /** Readable when the kernel has refused something. */
+  get fd(): number {
+    return this.#fd
   }
 
   /** The kernel does all that is asked before this returns. @throws SystemCallError */
@@ -132,17 +138,23 @@ const lengthAt = 56
 /** Sockets that upcalls come by, and the descriptor that ends the wait for them. */
 export class Receiver {
   readonly wakeFd: number
+  /** Whether something was refused, when sockets were looked at last. */
+  hasRefusals = false
   /** Times that a socket was full: the kernel counts what was lost by it. */
   overruns = 0
   readonly #epoll: number
+  readonly #refusals: number
   readonly #events: Arena = arena(4096)
   readonly #headers: Arena = arena(4096)
   readonly #slots: Arena = arena(limits.perVport * limits.messageSizeMax)
 
-  constructor() {
+  /** @param refusals readable when the kernel has refused something */
+  constructor(refusals: number) {
+    this.#refusals = refusals
     this.#epoll = check('epoll_create1', epollCreate(epollCloexec))
     this.wakeFd = check('eventfd', eventfd(eventFlags))
     this.add(this.wakeFd)
+    this.add(refusals)
     const { view, address } = this.#headers
     const vectors = limits.perVport * messageSize
     for (let index = 0; index < limits.perVport; index++) {
@@ -168,17 +180,21 @@ export class Receiver {
     check('epoll_ctl', epollControl(this.#epoll, epollAdd, fd, address))
   }
 
-  /** Sockets with something to read. The wake descriptor is not among them; `true` reads it. */
+  /** Sockets with upcalls to read. The wake descriptor is not among them; `true` reads it. */
   ready(timeoutMs: number, readsWake: boolean): readonly number[] {
     const { address, view } = this.#events
     const count = epollWait(this.#epoll, address, limits.ready, timeoutMs)
     if (count < 0 && count !== eInterrupted) check('epoll_wait', count)
     const sockets: number[] = []
+    let isWoken = false
+    this.hasRefusals = false
     for (let index = 0; index < count; index++) {
       const fd = view.getInt32(index * eventSize + eventData, true)
-      if (fd !== this.wakeFd) sockets.push(fd)
+      if (fd === this.wakeFd) isWoken = true
+      else if (fd === this.#refusals) this.hasRefusals = true
+      else sockets.push(fd)
     }
-    if (readsWake && sockets.length < count) read(this.wakeFd, address, 8)
+    if (readsWake && isWoken) read(this.wakeFd, address, 8)
     return sockets
   }
 

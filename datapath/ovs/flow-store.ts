@@ -4,10 +4,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import createDebug from 'debug'
-import type { Action } from '../../packet/action.ts'
+import { type Action, actionDepth, actionDepthMax } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
 import { extractKey } from '../../packet/extract.ts'
-import { createKey } from '../../packet/flow-key.ts'
+import { createKey, type FlowKey } from '../../packet/flow-key.ts'
 import {
   DatapathError,
   type FlowId,
@@ -17,9 +17,10 @@ import {
 } from '../datapath.ts'
 import { decodeAck, decodeMessages } from '../netlink.ts'
 import { errnoName } from '../syscall.ts'
-import { planActions, readActions, writeActions, writeSlowActions } from './action.ts'
+import { planActions, writeActions, writeSlowActions } from './action.ts'
+import { readActions } from './action-read.ts'
 import type { Sender } from './channel.ts'
-import { FlowRecords, idleSince, readUfid, writeUfid } from './flow-record.ts'
+import { FlowRecords, idleSince, readUfid } from './flow-record.ts'
 import { readMatch, writeKey } from './key.ts'
 import { canonize, createMatch } from './match.ts'
 import type { Module, ModuleFlow } from './module.ts'
@@ -70,7 +71,6 @@ export class FlowStore {
   readonly #stats: StatsReader
   readonly #process = randomBytes(4).readUInt32LE()
   readonly #match = createMatch()
-  readonly #ufid = new DataView(new ArrayBuffer(16))
   readonly #key = createKey()
   #serial = 0
   #batching = false
@@ -109,15 +109,15 @@ export class FlowStore {
     this.#found = undefined
     const plan = planActions(actions, key)
     canonize(key, mask, plan.needs, this.#match)
-    const known = this.records.find(this.#match)
-    if (known === undefined) this.#checkRoom(mask.every((word) => word === 0xffff_ffff))
-    const id = known ?? this.records.add(this.#match, this.#process, this.#serial++)
+    this.#checkRoom(mask)
+    const { size } = this.records
+    const id = this.records.findOrAdd(this.#match, this.#process, this.#serial++)
+    const isNew = this.records.size > size
     try {
-      const kind = known === undefined ? numbered.install : numbered.replace
-      this.#writeFlow(kind | id, id, actions, plan.slow)
+      this.#writeFlow((isNew ? numbered.install : numbered.replace) | id, id, actions, plan.slow)
       this.#settle(id)
     } catch (error) {
-      if (known === undefined) this.records.remove(id)
+      if (isNew) this.records.remove(id)
       throw error
     }
     return id
@@ -129,7 +129,7 @@ export class FlowStore {
     if (isThere) {
       const { families, datapath } = this.#parts.module
       this.#out.begin(families.flow, request, numbered.remove | id, flowCommand.remove, datapath)
-      this.#writeUfid(id)
+      this.records.writeUfid(id, this.#out)
       this.#out.end()
       this.#sendSoon()
     }
@@ -139,6 +139,7 @@ export class FlowStore {
   stats(id: FlowId): FlowStats | undefined {
     if (!this.records.has(id)) return undefined
     this.flush()
+    this.listen()
     const stats = this.#stats.read(id)
     // Somebody else has removed it.
     if (stats === undefined) this.records.refuse(id)
@@ -147,6 +148,7 @@ export class FlowStore {
 
   *all(): Iterable<InstalledFlow> {
     this.flush()
+    this.listen()
     const nowMs = monotonicMs()
     const found = this.#found
     this.#found = undefined
@@ -155,7 +157,10 @@ export class FlowStore {
       const ufid = flow.ufid === undefined ? undefined : readUfid(flow.ufid)
       const id = ufid === undefined ? undefined : this.records.named(ufid)
       const { key, mask } = createMatch()
-      if (id === undefined || !readMatch(flow.key, flow.mask, { key, mask })) continue
+      if (id === undefined) continue
+      // What adoption has read is in the records as it was read.
+      if (isFresh) this.records.read(id, { key, mask })
+      else if (!readMatch(flow.key, flow.mask, { key, mask })) continue
       const { packets, bytes, usedMs } = flow
       const stats = { packets, bytes, idleMs: idleSince(usedMs, nowMs) }
       yield { id, key, mask, actions: readActions(flow.actions), stats }
@@ -163,6 +168,10 @@ export class FlowStore {
   }
 
   execute(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
+    if (actions.every(isOutput)) {
+      this.#writePacket(packet, inPort, actions)
+      return
+    }
     if (!extractKey(packet, inPort, this.#key)) return
     if (planActions(actions, this.#key).slow) this.executeSlowly(packet, inPort, actions)
     else this.#writePacket(packet, inPort, actions)
@@ -182,14 +191,17 @@ export class FlowStore {
     }
   }
 
-  /** Brings what was asked for to the kernel, and hears what it refuses. */
+  /** Brings what was asked for to the kernel. */
   flush(): void {
     const out = this.#out
     if (out.size === 0) return
-    const { sender } = this.#parts
-    sender.send(out.arena.address, out.size)
+    this.#parts.sender.send(out.arena.address, out.size)
     out.clear()
-    sender.drain((bytes) => {
+  }
+
+  /** Hears what the kernel has refused of what it was asked for. */
+  listen(): void {
+    this.#parts.sender.drain((bytes) => {
       for (const message of decodeMessages(bytes))
         if (message.type === typeError) this.#hear(message.sequence, decodeAck(message))
     })
@@ -213,6 +225,7 @@ export class FlowStore {
     this.#awaited = id
     this.#errno = 0
     this.flush()
+    this.listen()
     this.#awaited = undefined
     if (this.#errno === 0) return
     const code = errnoName(this.#errno)
@@ -224,12 +237,17 @@ export class FlowStore {
     if (!this.#batching || this.#out.size >= limits.batchSize) this.flush()
   }
 
-  #checkRoom(isWhole: boolean): void {
-    if (this.records.size >= limits.flows)
+  /** @throws DatapathError `ENOSPC`, `E2BIG` when the match at hand would be one too many */
+  #checkRoom(asked: FlowKey): void {
+    const { size, masks } = this.records
+    if (size < limits.flows && masks.size < limits.masks) return
+    if (this.records.find(this.#match) !== undefined) return
+    if (size >= limits.flows)
       throw new DatapathError('ENOSPC', `${limits.flows} flows are in use: remove some`)
-    const { masks } = this.records
+    if (masks.find(this.#match.mask) !== undefined) return
+    const isWhole = asked.every((word) => word === 0xffff_ffff)
     const most = limits.masks + (isWhole ? limits.masksOfWhole : 0)
-    if (masks.size >= most && !masks.has(this.#match.mask))
+    if (masks.size >= most)
       throw new DatapathError('E2BIG', `${most} masks are in use: execute instead`)
   }
 
@@ -239,7 +257,7 @@ export class FlowStore {
     // Without NLM_F_CREATE: made, or replaced when it is there.
     out.begin(module.families.flow, request, sequence, flowCommand.create, module.datapath)
     try {
-      this.#writeUfid(id)
+      this.records.writeUfid(id, this.#out)
       const key = out.nest(flowAttr.key)
       writeKey(out, match, false)
       out.close(key)
@@ -263,6 +281,8 @@ export class FlowStore {
   #checkSize(actions: readonly Action[]): void {
     if (actions.length * 8 > limits.actionsSize)
       throw new DatapathError('E2BIG', `${actions.length} actions are too many for one packet`)
+    if (actionDepth(actions) > actionDepthMax)
+      throw new DatapathError('E2BIG', `actions stand ${actionDepthMax} deep in others at most`)
   }
 
   #writePacket(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
@@ -275,16 +295,11 @@ export class FlowStore {
     if (inPort < vportsMax) out.attribute32(keyAttr.inPort, inPort)
     out.close(key)
     const list = out.nest(packetAttr.actions)
-    const outputs = actions.filter(({ kind }) => kind !== 'userspace')
-    writeActions(out, outputs, this.#key, 0)
+    const isAsked = actions.some(asksAgent)
+    writeActions(out, isAsked ? actions.filter((one) => !asksAgent(one)) : actions, this.#key, 0)
     out.close(list)
     out.end()
     this.#sendSoon()
-  }
-
-  #writeUfid(id: FlowId): void {
-    writeUfid(this.records.ufid(id), this.#ufid)
-    this.#out.attributeBytes(flowAttr.ufid, new Uint8Array(this.#ufid.buffer))
   }
 
   /** Takes over what an agent before has left; what cannot be read is removed. */
@@ -297,7 +312,7 @@ export class FlowStore {
     let strange = 0
     for (const { flow, ufid } of inOrder) {
       if (ufid !== undefined && readMatch(flow.key, flow.mask, match)) {
-        this.records.add(match, ufid.process, ufid.serial, ufid.id)
+        this.records.findOrAdd(match, ufid.process, ufid.serial, ufid.id)
         continue
       }
       strange++
@@ -305,6 +320,16 @@ export class FlowStore {
     }
     debug('%d flows found, %d of them not ours and removed', found.length, strange)
   }
+}
+
+/** What rests on nothing that the packet holds. */
+function isOutput({ kind }: Action): boolean {
+  return kind === 'output'
+}
+
+/** What a packet that the agent sends does not ask again. */
+function asksAgent({ kind }: Action): boolean {
+  return kind === 'userspace'
 }
 
 function nameOf({ ufid }: ModuleFlow): ReturnType<typeof readUfid> {

@@ -8,11 +8,12 @@ import {
   protoSctp,
   protoTcp,
 } from '../../packet/extract.ts'
-import { type FlowKey, fragLater } from '../../packet/flow-key.ts'
+import { clearKey, type FlowKey, fragLater } from '../../packet/flow-key.ts'
 import { DatapathError } from '../datapath.ts'
 import { hasPorts, isIcmp, type KernelMatch } from './match.ts'
 import type { Output } from './output.ts'
-import { etherTypeServiceTag, keyAttr, tagPresent, tunnelAttr, vportsMax } from './protocol.ts'
+import { etherTypeServiceTag, keyAttr, tagPresent, vportsMax } from './protocol.ts'
+import { readTunnel, writeTunnel } from './tunnel-key.ts'
 
 /** Neighbour solicitation and advertisement: the kernel wants their addresses in a key. */
 const neighborTypes: ReadonlySet<number> = new Set([135, 136])
@@ -21,17 +22,19 @@ const neighborTypes: ReadonlySet<number> = new Set([135, 136])
 export function writeKey(out: Output, match: KernelMatch, asMask: boolean): void {
   const { key, mask } = match
   const words = asMask ? mask : key
-  if (!endsInTag(match)) writeRecirculation(out, asMask)
-  if (((mask[1] ?? 0) | (mask[2] ?? 0)) !== 0) writeTunnel(out, words, asMask)
+  if (!endsInTag(match)) writeRecirculation(out, match, asMask)
+  const state = ((mask[5] ?? 0) >>> 16) & 0xff
+  if (state !== 0) out.attribute32(keyAttr.ctState, asMask ? state : ((key[5] ?? 0) >>> 16) & state)
+  if (((mask[1] ?? 0) | (mask[2] ?? 0)) !== 0) writeTunnel(out, match, asMask)
   if (mask[0] !== 0) {
     if ((key[0] ?? 0) >= vportsMax)
       throw new DatapathError('EINVAL', `vport ${key[0]} cannot be: they are below ${vportsMax}`)
     out.attribute32(keyAttr.inPort, words[0] ?? 0)
   }
   const start = out.open(keyAttr.ethernet)
-  out.be16(words[5] ?? 0)
+  out.be16((words[5] ?? 0) & 0xffff)
   out.be32(words[6] ?? 0)
-  out.be16(words[3] ?? 0)
+  out.be16((words[3] ?? 0) & 0xffff)
   out.be32(words[4] ?? 0)
   out.close(start)
   if ((key[7] ?? 0) & tagPresent) {
@@ -53,31 +56,8 @@ function endsInTag({ key, mask }: KernelMatch): boolean {
 }
 
 /** Without it a flow would match packets that are on their way through the datapath again. */
-function writeRecirculation(out: Output, asMask: boolean): void {
-  out.attribute32(keyAttr.recirculation, asMask ? 0xffff_ffff : 0)
-}
-
-function writeTunnel(out: Output, words: FlowKey, asMask: boolean): void {
-  const start = out.nest(keyAttr.tunnel)
-  const id = out.open(tunnelAttr.id)
-  out.be32(0)
-  out.be32(words[1] ?? 0)
-  out.close(id)
-  writeBe32(out, tunnelAttr.src, words[2] ?? 0)
-  // A key without these two is none to the kernel; the mask leaves them open.
-  if (!asMask) {
-    writeBe32(out, tunnelAttr.dst, 0xffff_ffff)
-    const ttl = out.open(tunnelAttr.ttl)
-    out.u8(0)
-    out.close(ttl)
-  }
-  out.close(start)
-}
-
-export function writeBe32(out: Output, type: number, value: number): void {
-  const start = out.open(type)
-  out.be32(value)
-  out.close(start)
+function writeRecirculation(out: Output, { key }: KernelMatch, asMask: boolean): void {
+  out.attribute32(keyAttr.recirculation, asMask ? 0xffff_ffff : (key[3] ?? 0) >>> 16)
 }
 
 /** From the (inner) EtherType on. */
@@ -92,7 +72,7 @@ function writeAbove(out: Output, match: KernelMatch, asMask: boolean): void {
     out.attributeBe16(keyAttr.vlan, tagPresent)
     // An empty nest is none to the kernel; what stands in one counts as if it stood outside.
     const encap = out.nest(keyAttr.encap)
-    writeRecirculation(out, asMask)
+    writeRecirculation(out, match, asMask)
     out.close(encap)
   } else if (type === etherTypeArp) {
     if ((key[19] ?? 0) >>> 24 !== 0)
@@ -176,7 +156,7 @@ export function readKey(
   asMask: boolean,
   out: FlowKey,
 ): IsComplete {
-  out.fill(0)
+  clearKey(out)
   return readAttributes(bytes, start, end, asMask, 0, out)
 }
 
@@ -234,9 +214,9 @@ function readAttribute(
       out[0] = hostU32(bytes, at)
       return true
     case keyAttr.ethernet:
-      out[5] = readU16(bytes, at)
+      out[5] = ((out[5] ?? 0) & 0xffff_0000) | readU16(bytes, at)
       out[6] = readU32(bytes, at + 2)
-      out[3] = readU16(bytes, at + 6)
+      out[3] = ((out[3] ?? 0) & 0xffff_0000) | readU16(bytes, at + 6)
       out[4] = readU32(bytes, at + 8)
       return true
     case keyAttr.etherType:
@@ -275,14 +255,27 @@ function readAttribute(
     case keyAttr.extensions:
       return true
     case keyAttr.recirculation:
+      out[3] = ((out[3] ?? 0) & 0xffff) | (hostU32(bytes, at) << 16)
+      return asMask || hostU32(bytes, at) <= 0xffff
     case keyAttr.ctState:
+      out[5] = ((out[5] ?? 0) & 0xffff) | (hostU32(bytes, at) << 16)
+      return asMask || isZero(bytes, at, size) || (isAgain(out) && hostU32(bytes, at) <= 0xff)
     case keyAttr.ctZone:
+    case keyAttr.ctTuple4:
+    case keyAttr.ctTuple6:
+      // Who gives out numbers for looking up again knows which zone each is of.
+      return asMask || isAgain(out) || isZero(bytes, at, size)
     case keyAttr.ctMark:
     case keyAttr.ctLabels:
       return asMask || isZero(bytes, at, size)
     default:
       return false
   }
+}
+
+/** Whether the packet is looked up again, after actions: the kernel says so before all else. */
+function isAgain(key: FlowKey): boolean {
+  return (key[3] ?? 0) >>> 16 !== 0
 }
 
 /** Of eight bits all are sixteen: the key's field is wider than what it holds. */
@@ -311,39 +304,6 @@ function readArp(bytes: Uint8Array, at: number, asMask: boolean, out: FlowKey): 
   out[16] = readU32(bytes, at + 18)
 }
 
-function readTunnel(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  asMask: boolean,
-  out: FlowKey,
-): IsComplete {
-  let complete = true
-  for (let at = start; at + 4 <= end; ) {
-    const size = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
-    if (size < 4 || at + size > end) return false
-    const type = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & 0x3fff
-    if (type === tunnelAttr.id) {
-      if (!asMask && readU32(bytes, at + 4) !== 0) complete = false
-      out[1] = readU32(bytes, at + 8)
-    } else if (type === tunnelAttr.src) out[2] = readU32(bytes, at + 4)
-    else if (!tunnelIgnored.has(type)) complete = false
-    at += (size + 3) & ~3
-  }
-  return complete
-}
-
-const tunnelIgnored: ReadonlySet<number> = new Set([
-  tunnelAttr.dst,
-  tunnelAttr.tos,
-  tunnelAttr.ttl,
-  tunnelAttr.dontFragment,
-  tunnelAttr.checksum,
-  tunnelAttr.tpSrc,
-  tunnelAttr.tpDst,
-  tunnelAttr.pad,
-])
-
 /** A match that the kernel shows, as it was written. False when it is not one of ours. */
 export function readMatch(
   keyBytes: Uint8Array,
@@ -352,12 +312,15 @@ export function readMatch(
 ): IsComplete {
   const complete = readKey(keyBytes, 0, keyBytes.length, false, out.key)
   if (!readKey(maskBytes, 0, maskBytes.length, true, out.mask)) return false
+  // That a packet is not looked up again is always matched, and goes without saying.
+  if (!isAgain(out.key)) out.mask[3] = (out.mask[3] ?? 0) & 0xffff
   // The kernel shows no tag where there is none, but it matches that.
   if (!(out.key[7] ?? 0)) out.mask[7] = 0xffff
   return complete
 }
 
-function hostU32(bytes: Uint8Array, at: number): number {
+/** A number in the kernel's own order. */
+export function hostU32(bytes: Uint8Array, at: number): number {
   return (
     ((bytes[at] ?? 0) |
       ((bytes[at + 1] ?? 0) << 8) |

@@ -15,7 +15,7 @@ import {
   protoTcp,
   protoUdp,
 } from '../../packet/extract.ts'
-import { createKey, type FlowKey, fragLater, maskKey } from '../../packet/flow-key.ts'
+import { clearKey, createKey, type FlowKey, fragLater, maskKey } from '../../packet/flow-key.ts'
 import { tagPresent } from './protocol.ts'
 
 /** Layers that actions need to be known, beside what the mask asks for. */
@@ -35,15 +35,15 @@ export function createMatch(): KernelMatch {
 /** Fills `out` with what the kernel can match of a key under a mask. */
 export function canonize(key: FlowKey, mask: FlowKey, needs: Need, out: KernelMatch): void {
   const to = out.mask
-  to.fill(0)
+  clearKey(to)
   to[0] = (mask[0] ?? 0) === 0 ? 0 : 0xffff_ffff
   if (((key[1] ?? 0) | (key[2] ?? 0)) !== 0) {
     to[1] = mask[1] ?? 0
     to[2] = mask[2] ?? 0
   }
-  to[3] = (mask[3] ?? 0) & 0xffff
+  to[3] = ((mask[3] ?? 0) & 0xffff) | ((key[3] ?? 0) >>> 16 === 0 ? 0 : 0xffff_0000)
   to[4] = mask[4] ?? 0
-  to[5] = (mask[5] ?? 0) & 0xffff
+  to[5] = (mask[5] ?? 0) & 0x00ff_ffff
   to[6] = mask[6] ?? 0
   to[7] = (key[7] ?? 0) & tagPresent ? ((mask[7] ?? 0) & 0xffff) | tagPresent : 0xffff
   if (((mask[8] ?? 0) & 0xffff) !== 0 || needs > need.nothing || asksAbove(mask)) {

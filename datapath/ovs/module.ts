@@ -11,6 +11,7 @@ import {
   payloadText,
   payloadU32,
 } from '../netlink.ts'
+import { hostU32 } from './key.ts'
 import {
   control,
   datapathAttr,
@@ -72,20 +73,26 @@ export class Module {
     try {
       this.families = findFamilies(this.#socket)
       this.datapath = this.#create(name)
+      this.#setUp(name)
     } catch (error) {
       this.#socket.close()
       throw asDatapathError(error)
     }
   }
 
-  /** Takes an interface in, with a number if it is free. @throws DatapathError */
-  createVport(name: string, number: number | undefined, upcallPid: number): ModuleVport {
-    const payload = this.#payload(vportCommand.create)
+  /** Takes an interface in, or makes an internal one; `number` must be free. @throws DatapathError */
+  createVport(
+    name: string,
+    number: number | undefined,
+    upcallPid: number,
+    type: number = vportNetdev,
+  ): ModuleVport {
+    const payload = this.payload(vportCommand.create)
     if (number !== undefined) payload.attributeU32(vportAttr.number, number)
-    payload.attributeU32(vportAttr.type, vportNetdev).attributeText(vportAttr.name, name)
+    payload.attributeU32(vportAttr.type, type).attributeText(vportAttr.name, name)
     payload.attributeU32(vportAttr.upcallPid, upcallPid)
     this.change(`take in ${name}`, this.families.vport, payload)
-    const asked = this.#payload(vportCommand.get).attributeText(vportAttr.name, name).finish()
+    const asked = this.payload(vportCommand.get).attributeText(vportAttr.name, name).finish()
     const [vport] = this.#guard(() =>
       this.#socket.query(`find vport ${name}`, this.families.vport, asked).map(readVport),
     )
@@ -95,20 +102,20 @@ export class Module {
 
   /** Says where a vport's packets go that no flow matches. @throws DatapathError */
   directVport(number: number, upcallPid: number): void {
-    const payload = this.#payload(vportCommand.set).attributeU32(vportAttr.number, number)
+    const payload = this.payload(vportCommand.set).attributeU32(vportAttr.number, number)
     payload.attributeU32(vportAttr.upcallPid, upcallPid)
     this.change(`set up vport ${number}`, this.families.vport, payload)
   }
 
   /** Unknown numbers are no error. @throws DatapathError */
   removeVport(number: number): void {
-    const payload = this.#payload(vportCommand.remove).attributeU32(vportAttr.number, number)
+    const payload = this.payload(vportCommand.remove).attributeU32(vportAttr.number, number)
     this.change(`remove vport ${number}`, this.families.vport, payload, ['ENODEV'])
   }
 
   /** All vports but the module's own one. @throws DatapathError */
   vports(): readonly ModuleVport[] {
-    const payload = this.#payload(vportCommand.get).finish()
+    const payload = this.payload(vportCommand.get).finish()
     return this.#guard(() => this.#socket.dump('list vports', this.families.vport, payload))
       .map(readVport)
       .filter(({ number }) => number !== 0)
@@ -116,19 +123,21 @@ export class Module {
 
   /** @throws DatapathError */
   stats(): ModuleStats {
-    const payload = this.#payload(datapathCommand.get, datapathVersion).finish()
-    const [reply] = this.#guard(() =>
-      this.#socket.query('read the datapath', this.families.datapath, payload),
-    )
-    const stats =
-      reply === undefined ? undefined : findAttribute(attributesOf(reply), datapathAttr.stats)
+    const stats = findAttribute(this.attributes(), datapathAttr.stats)
     if (stats === undefined || stats.length < 32) return { misses: 0, lost: 0 }
     return { misses: readU64(stats, 8), lost: readU64(stats, 16) }
   }
 
+  /** What the kernel says of the datapath. @throws DatapathError */
+  attributes(): readonly Attribute[] {
+    const payload = this.payload(datapathCommand.get, datapathVersion)
+    const [reply] = this.query('read the datapath', this.families.datapath, payload)
+    return reply === undefined ? [] : attributesOf(reply)
+  }
+
   /** Every flow with all its parts. @throws DatapathError */
   flows(): readonly ModuleFlow[] {
-    const payload = this.#payload(flowCommand.get).finish()
+    const payload = this.payload(flowCommand.get).finish()
     return this.#guard(() => this.#socket.dump('list flows', this.families.flow, payload)).map(
       readFlow,
     )
@@ -136,7 +145,7 @@ export class Module {
 
   /** Removes a flow by what the kernel showed of it. @throws DatapathError */
   removeFlow({ ufid, key }: ModuleFlow): void {
-    const payload = this.#payload(flowCommand.remove)
+    const payload = this.payload(flowCommand.remove)
     if (ufid !== undefined) payload.attribute(flowAttr.ufid, ufid)
     else payload.attribute(flowAttr.key, key)
     this.change('remove a flow', this.families.flow, payload, ['ENOENT'])
@@ -157,27 +166,34 @@ export class Module {
     return index
   }
 
-  #payload(command: number, version = 1): PayloadWriter {
+  /** One that was there may have been somebody else's, with other features. */
+  #setUp(name: string): void {
+    const payload = this.payload(datapathCommand.set, datapathVersion)
+    payload.attributeU32(datapathAttr.userFeatures, featureUnaligned)
+    this.change(`set up datapath ${name}`, this.families.datapath, payload)
+  }
+
+  /** Starts a request about this datapath. */
+  payload(command: number, version = 1): PayloadWriter {
     return header(command, version, this.datapath)
   }
 
-  /** Asks for one thing; undefined when the error's name is `absent`. @throws DatapathError */
-  ask(
+  /** Asks one thing; nothing comes back of what `absent` names. @throws DatapathError */
+  query(
     name: string,
-    type: number,
+    family: number,
     payload: PayloadWriter,
-    absent: string,
-  ): readonly Attribute[] | undefined {
+    absent: readonly string[] = [],
+  ): readonly NetlinkMessage[] {
     try {
-      const [reply] = this.#socket.query(name, type, payload.finish())
-      return reply === undefined ? undefined : attributesOf(reply)
+      return this.#socket.query(name, family, payload.finish())
     } catch (error) {
-      if (error instanceof NetlinkError && error.code === absent) return undefined
+      if (error instanceof NetlinkError && absent.includes(error.code)) return []
       throw asDatapathError(error)
     }
   }
 
-  /** A change; errors of these names are none. @throws DatapathError */
+  /** Has the kernel do something; errors that are `harmless` are none. @throws DatapathError */
   change(
     name: string,
     type: number,
@@ -249,14 +265,13 @@ function findFamilies(socket: NetlinkSocket): Families {
     vport: find('ovs_vport'),
     flow: find('ovs_flow'),
     packet: find('ovs_packet'),
-    meter: findMeters(find),
+    meter: findIfThere(() => find('ovs_meter')),
   }
 }
 
-/** Modules before Linux 4.15 have none. */
-function findMeters(find: (name: string) => number): number {
+function findIfThere(find: () => number): number {
   try {
-    return find('ovs_meter')
+    return find()
   } catch (error) {
     if (error instanceof NetlinkError && error.code === 'ENOENT') return 0
     throw error
@@ -270,7 +285,8 @@ export function header(command: number, version: number, datapath: number): Payl
   return new PayloadWriter().u8(command).u8(version).u16(0).u32(datapath)
 }
 
-function attributesOf({ payload }: NetlinkMessage): readonly Attribute[] {
+/** Those of a message of Open vSwitch's families. */
+export function attributesOf({ payload }: NetlinkMessage): readonly Attribute[] {
   return decodeAttributes(payload.subarray(8))
 }
 
@@ -285,25 +301,39 @@ function readVport(message: NetlinkMessage): ModuleVport {
   }
 }
 
-function readFlow(message: NetlinkMessage): ModuleFlow {
-  const attributes = attributesOf(message)
-  const stats = findAttribute(attributes, flowAttr.stats)
-  const used = findAttribute(attributes, flowAttr.used)
-  return {
-    ufid: findAttribute(attributes, flowAttr.ufid),
-    key: findAttribute(attributes, flowAttr.key) ?? none,
-    mask: findAttribute(attributes, flowAttr.mask) ?? none,
-    actions: findAttribute(attributes, flowAttr.actions) ?? none,
-    packets: stats === undefined ? 0 : readU64(stats, 0),
-    bytes: stats === undefined ? 0 : readU64(stats, 8),
-    usedMs: used === undefined ? 0 : readU64(used, 0),
+/** Attribute by attribute, without an object for each: there may be many thousand flows. */
+function readFlow({ payload }: NetlinkMessage): ModuleFlow {
+  const flow: { -readonly [Part in keyof ModuleFlow]: ModuleFlow[Part] } = {
+    ufid: undefined,
+    key: none,
+    mask: none,
+    actions: none,
+    packets: 0,
+    bytes: 0,
+    usedMs: 0,
   }
+  for (let at = 8; at + 4 <= payload.length; ) {
+    const word = hostU32(payload, at)
+    const [size, type] = [word & 0xffff, (word >>> 16) & 0x3fff]
+    if (size < 4 || at + size > payload.length) break
+    const [start, end] = [at + 4, at + size]
+    if (type === flowAttr.ufid) flow.ufid = payload.subarray(start, end)
+    if (type === flowAttr.key) flow.key = payload.subarray(start, end)
+    if (type === flowAttr.mask) flow.mask = payload.subarray(start, end)
+    if (type === flowAttr.actions) flow.actions = payload.subarray(start, end)
+    if (type === flowAttr.used) flow.usedMs = readU64(payload, start)
+    if (type === flowAttr.stats) {
+      flow.packets = readU64(payload, start)
+      flow.bytes = readU64(payload, start + 8)
+    }
+    at += (size + 3) & ~3
+  }
+  return flow
 }
 
 /** As far as a number can hold it. */
 export function readU64(bytes: Uint8Array, at: number): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000
+  return hostU32(bytes, at) + hostU32(bytes, at + 4) * 0x1_0000_0000
 }
 
 const advice: Readonly<Record<string, string>> = {

@@ -9,8 +9,9 @@
 import createDebug from 'debug'
 import type { Action } from '../../packet/action.ts'
 import { extractKey } from '../../packet/extract.ts'
-import { createKey, type FlowKey, keyWords } from '../../packet/flow-key.ts'
+import { createKey, equalKeys } from '../../packet/flow-key.ts'
 import type {
+  Capabilities,
   Datapath,
   DatapathCounters,
   FlowId,
@@ -18,16 +19,18 @@ import type {
   FlowStats,
   InstalledFlow,
   MeterRate,
+  MeterState,
   Offload,
   Upcall,
   Vport,
 } from '../datapath.ts'
-import { readCookie } from './action.ts'
-import { Receiver, Sender } from './channel.ts'
+import { readCookie } from './action-read.ts'
+import { limits, Receiver, Sender } from './channel.ts'
 import { FlowStore } from './flow-store.ts'
 import { readKey } from './key.ts'
 import { MeterTable } from './meter-table.ts'
 import { Module } from './module.ts'
+import { probeModule } from './probe.ts'
 import { messageHeader, packetAttr, packetCommand } from './protocol.ts'
 import { VportTable } from './vport-table.ts'
 
@@ -41,18 +44,21 @@ export interface OvsOptions {
 /** `wakeFd` ends `wait` when 8 bytes are written to it, by any thread; who writes closes it. */
 export type OvsDatapath = Datapath & {
   readonly wakeFd: number
-  /** Times that a socket for upcalls was full. */
-  readonly overruns: number
+  /** Makes an interface of the host's own: what it sends comes in here. @throws DatapathError */
+  addInternalPort(interfaceName: string): Vport
 }
 
 /** Opens the datapath of the thread's network namespace. @throws DatapathError */
 export function openOvsDatapath({ name = 'midonet' }: OvsOptions = {}): OvsDatapath {
   const module = new Module(name)
-  const receiver = new Receiver()
+  const sender = new Sender()
+  const receiver = new Receiver(sender.fd)
   try {
-    return new KernelDatapath(module, receiver, new VportTable(name, module, receiver))
+    const ports = new VportTable(name, module, receiver)
+    return new KernelDatapath({ module, sender, receiver, ports })
   } catch (error) {
     receiver.close()
+    sender.close()
     module.close()
     throw error
   }
@@ -60,42 +66,61 @@ export function openOvsDatapath({ name = 'midonet' }: OvsOptions = {}): OvsDatap
 
 type Handler = (upcall: Upcall) => void
 
+interface Parts {
+  readonly module: Module
+  readonly sender: Sender
+  readonly receiver: Receiver
+  readonly ports: VportTable
+}
+
 class KernelDatapath implements OvsDatapath {
   readonly kind = 'ovs'
+  readonly capabilities: Capabilities
+  readonly features: readonly string[]
   readonly wakeFd: number
 
   readonly #module: Module
   readonly #receiver: Receiver
   readonly #ports: VportTable
-  readonly #meters: MeterTable
-  readonly #sender = new Sender()
+  readonly #sender: Sender
   readonly #flows: FlowStore
+  readonly #meters: MeterTable
   /** The key as the packet's bytes say it, and as the kernel does. */
   readonly #key = createKey()
   readonly #told = createKey()
+  /** Sockets that the last wait found ready. */
+  #waiting: readonly number[] | undefined
+  #handler: Handler | undefined
   #upcalls = 0
   #handled = 0
 
-  constructor(module: Module, receiver: Receiver, ports: VportTable) {
+  constructor({ module, sender, receiver, ports }: Parts) {
     this.#module = module
+    this.#sender = sender
     this.#receiver = receiver
     this.#ports = ports
-    this.#meters = new MeterTable(module)
     this.wakeFd = receiver.wakeFd
+    const { capabilities, features, metersMax } = probeModule(module)
+    this.capabilities = capabilities
+    this.features = features
     const portId = (vport: number): number => ports.portId(vport)
-    this.#flows = new FlowStore({ module, sender: this.#sender, portId })
+    this.#flows = new FlowStore({ module, sender, portId })
+    const highestVport = Math.max(0, ...ports.list().map(({ number }) => number))
+    this.#meters = new MeterTable(module, metersMax, highestVport)
     debug('%d ports and %d flows found', ports.list().length, this.#flows.records.size)
-  }
-
-  get overruns(): number {
-    return this.#receiver.overruns
   }
 
   addPort(interfaceName: string): Vport {
     return this.#ports.add(interfaceName)
   }
 
+  addInternalPort(interfaceName: string): Vport {
+    return this.#ports.addInternal(interfaceName)
+  }
+
   removePort(number: number): void {
+    // Its socket's number may be another's soon.
+    this.#waiting = undefined
     this.#ports.remove(number)
   }
 
@@ -115,8 +140,12 @@ class KernelDatapath implements OvsDatapath {
     return this.#flows.stats(id)
   }
 
-  flows(): Iterable<InstalledFlow> {
-    return this.#flows.all()
+  *flows(): Iterable<InstalledFlow> {
+    for (const flow of this.#flows.all()) {
+      for (const action of flow.actions ?? [])
+        if (action.kind === 'meter') this.#meters.adopt(action.id)
+      yield flow
+    }
   }
 
   setMeter(id: number, rate: MeterRate): void {
@@ -128,8 +157,11 @@ class KernelDatapath implements OvsDatapath {
   }
 
   meters(): readonly number[] {
-    const numbers = this.#ports.list().map(({ number }) => number)
-    return this.#meters.list(Math.max(0, ...numbers))
+    return this.#meters.ids()
+  }
+
+  meter(id: number): MeterState | undefined {
+    return this.#meters.read(id)
   }
 
   execute(
@@ -143,35 +175,49 @@ class KernelDatapath implements OvsDatapath {
 
   receive(budget: number, handle: Handler): number {
     this.#handled = 0
-    for (let left = budget; left > 0; ) {
-      const sockets = this.#receiver.ready(0, false)
-      if (sockets.length === 0) break
-      left -= this.#flows.batch(() => this.#round(sockets, left, handle))
+    this.#handler = handle
+    let sockets = this.#waiting ?? this.#ready(0, false)
+    this.#waiting = undefined
+    for (let left = budget; left > 0 && sockets.length > 0; ) {
+      const each = sockets.length === 1 ? limits.perVport : limits.perVportShared
+      const count = this.#round(sockets, Math.min(left, each), left)
+      left -= count
+      // Every system call counts where packets come singly: what comes now, the next wait finds.
+      if (count < sockets.length * each) break
+      sockets = this.#ready(0, false)
     }
     return this.#handled
   }
 
-  /** A few messages from each socket. */
-  #round(sockets: readonly number[], budget: number, handle: Handler): number {
-    const take = (start: number, end: number): void => this.#take(start, end, handle)
-    let count = 0
-    for (const fd of sockets) {
-      if (count >= budget) break
-      count += this.#receiver.receive(fd, budget - count, take)
-    }
-    // A socket that was ready and gave nothing must not keep us here.
-    return Math.max(1, count)
+  /** Up to `each` messages from each socket; says how many there were. */
+  #round(sockets: readonly number[], each: number, budget: number): number {
+    return this.#flows.batch(() => {
+      let count = 0
+      for (const fd of sockets) {
+        if (count >= budget) break
+        count += this.#receiver.receive(fd, Math.min(each, budget - count), this.#take)
+      }
+      return count
+    })
+  }
+
+  #ready(timeoutMs: number, readsWake: boolean): readonly number[] {
+    const sockets = this.#receiver.ready(timeoutMs, readsWake)
+    if (this.#receiver.hasRefusals) this.#flows.listen()
+    return sockets
   }
 
   wait(timeoutMs: number): void {
     this.#flows.flush()
-    this.#receiver.ready(Math.max(0, Math.ceil(timeoutMs)), true)
+    const sockets = this.#ready(Math.max(0, Math.ceil(timeoutMs)), true)
+    this.#waiting = sockets.length === 0 ? undefined : sockets
   }
 
   counters(): DatapathCounters {
     const { misses, lost } = this.#module.stats()
-    const { records } = this.#flows
-    return { flows: records.size, masks: records.masks.size, upcalls: this.#upcalls, lost, misses }
+    const { size: flows, masks } = this.#flows.records
+    const { overruns } = this.#receiver
+    return { flows, masks: masks.size, upcalls: this.#upcalls, lost, overruns, misses }
   }
 
   close(): void {
@@ -183,7 +229,7 @@ class KernelDatapath implements OvsDatapath {
   }
 
   /** One message: the packet, the kernel's key of it, and the cookie of the action if one sent it. */
-  #take(start: number, end: number, handle: Handler): void {
+  readonly #take = (start: number, end: number): void => {
     const { bytes } = this.#receiver
     if (((bytes[start + 4] ?? 0) | ((bytes[start + 5] ?? 0) << 8)) !== this.#module.families.packet)
       return
@@ -200,7 +246,8 @@ class KernelDatapath implements OvsDatapath {
         complete = readKey(bytes, at + 4, at + size, false, this.#told)
       at += (size + 3) & ~3
     }
-    if (packet === undefined) return
+    const handle = this.#handler
+    if (packet === undefined || handle === undefined) return
     const isMiss = bytes[start + 16] === packetCommand.miss
     if (!isMiss && cookie !== undefined && this.#actSlowly(packet, cookie, handle)) return
     this.#handOver(isMiss ? 'miss' : 'action', packet, complete, handle)
@@ -227,15 +274,12 @@ class KernelDatapath implements OvsDatapath {
     if (!extractKey(packet, told[0] ?? 0, key)) return
     key[1] = told[1] ?? 0
     key[2] = told[2] ?? 0
+    key[3] = (key[3] ?? 0) | ((told[3] ?? 0) & 0xffff_0000)
+    key[5] = (key[5] ?? 0) | ((told[5] ?? 0) & 0xffff_0000)
     this.#upcalls++
     this.#handled++
-    const keyComplete = complete && agree(key, told)
+    // The kernel reads the packet as we do: flows for it match what we think they match.
+    const keyComplete = complete && equalKeys(key, told)
     handle({ reason, packet, key, keyComplete, offload: undefined })
   }
-}
-
-/** Whether the kernel reads the packet as we do: flows for it match what we think they match. */
-function agree(key: FlowKey, told: FlowKey): boolean {
-  for (let word = 3; word < keyWords; word++) if (key[word] !== told[word]) return false
-  return true
 }

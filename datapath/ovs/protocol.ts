@@ -15,13 +15,23 @@ export const datapathAttr = {
   upcallPid: 2,
   stats: 3,
   userFeatures: 5,
+  masksCacheSize: 7,
 } as const
 /** OVS_DP_F_UNALIGNED: upcalls may end without padding. */
 export const featureUnaligned = 1
 
 export const vportCommand = { create: 1, remove: 2, get: 3, set: 4 } as const
-export const vportAttr = { number: 1, type: 2, name: 3, upcallPid: 5, ifindex: 8 } as const
+export const vportAttr = {
+  number: 1,
+  type: 2,
+  name: 3,
+  upcallPid: 5,
+  ifindex: 8,
+  upcallStats: 10,
+} as const
+/** OVS_VPORT_TYPE_… */
 export const vportNetdev = 1
+export const vportInternal = 2
 /** DP_MAX_PORTS: vports have lower numbers. */
 export const vportsMax = 0xffff
 
@@ -32,6 +42,7 @@ export const flowAttr = {
   stats: 3,
   used: 5,
   mask: 7,
+  probe: 8,
   ufid: 9,
   ufidFlags: 10,
 } as const
@@ -40,14 +51,6 @@ export const ufidOnly = 7
 
 export const packetCommand = { miss: 1, action: 2, execute: 3 } as const
 export const packetAttr = { packet: 1, key: 2, actions: 3, userdata: 4 } as const
-
-/** OVS_METER_CMD_…; there is none that lists them */
-export const meterCommand = { features: 1, set: 2, remove: 3, get: 4 } as const
-/** OVS_METER_ATTR_… */
-export const meterAttr = { id: 1, kbps: 2, bands: 4, max: 7 } as const
-/** OVS_BAND_ATTR_…; a band of type 1 drops what is over its rate */
-export const bandAttr = { type: 1, rate: 2, burst: 3 } as const
-export const bandDrops = 1
 
 /** OVS_KEY_ATTR_… */
 export const keyAttr = {
@@ -75,6 +78,8 @@ export const keyAttr = {
   ctZone: 23,
   ctMark: 24,
   ctLabels: 25,
+  ctTuple4: 26,
+  ctTuple6: 27,
   /** Which extension headers there are; from Linux 5.18 on. */
   extensions: 32,
 } as const
@@ -90,6 +95,8 @@ export const tunnelAttr = {
   checksum: 6,
   tpSrc: 9,
   tpDst: 10,
+  ipv6Src: 12,
+  ipv6Dst: 13,
   pad: 14,
 } as const
 
@@ -101,9 +108,14 @@ export const actionAttr = {
   pushVlan: 4,
   popVlan: 5,
   setMasked: 11,
+  recirculate: 7,
+  ct: 12,
   meter: 19,
+  clone: 20,
   checkLength: 21,
 } as const
+/** OVS_CT_ATTR_… */
+export const ctAttr = { commit: 1, zone: 2, mark: 3 } as const
 /** OVS_CHECK_PKT_LEN_ATTR_… */
 export const checkLengthAttr = { length: 1, greater: 2, lessEqual: 3 } as const
 export const userspaceAttr = { pid: 1, userdata: 2 } as const
@@ -111,3 +123,12 @@ export const userspaceAttr = { pid: 1, userdata: 2 } as const
 /** OVS_FRAG_TYPE_LATER is the key's `fragLater`; a tag's presence is our bit too: VLAN_CFI_MASK. */
 export const tagPresent = 0x1000
 export const etherTypeServiceTag = 0x88a8
+
+/** OVS_METER_CMD_…; there is none that lists them */
+export const meterCommand = { features: 1, set: 2, remove: 3, get: 4 } as const
+/** OVS_METER_ATTR_…; `kbps` is there or not, without a value. */
+export const meterAttr = { id: 1, kbps: 2, stats: 3, bands: 4, metersMax: 7 } as const
+/** OVS_BAND_ATTR_… */
+export const bandAttr = { type: 1, rate: 2, burst: 3, stats: 4 } as const
+/** OVS_METER_BAND_TYPE_DROP */
+export const meterBandDrop = 1

@@ -4,7 +4,7 @@
  */
 import type { FlowId, FlowStats } from '../datapath.ts'
 import type { Sender } from './channel.ts'
-import { type FlowRecords, readUfid, writeUfid } from './flow-record.ts'
+import { type FlowRecords, readUfid } from './flow-record.ts'
 import { readU64 } from './module.ts'
 import type { Output } from './output.ts'
 import { flowAttr, flowCommand, messageHeader, ufidOnly } from './protocol.ts'
@@ -33,7 +33,6 @@ export interface StatsParts {
 
 export class StatsReader {
   readonly #parts: StatsParts
-  readonly #ufid = new DataView(new ArrayBuffer(16))
   #reading = 0
   #readAtMs = Number.NEGATIVE_INFINITY
   #singles: number = limits.singles
@@ -64,8 +63,7 @@ export class StatsReader {
   #readOne(id: FlowId): boolean {
     const { records, out, family, datapath } = this.#parts
     out.begin(family, request, sequence, flowCommand.get, datapath)
-    writeUfid(records.ufid(id), this.#ufid)
-    out.attributeBytes(flowAttr.ufid, new Uint8Array(this.#ufid.buffer))
+    records.writeUfid(id, out)
     out.attribute32(flowAttr.ufidFlags, ufidOnly)
     return this.#exchange() === 'answered'
   }

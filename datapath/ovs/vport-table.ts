@@ -1,11 +1,12 @@
 /** The vports: interfaces taken into the datapath, each with a socket for its upcalls. */
 import { DatapathError, type Vport } from '../datapath.ts'
+import { borrow, giveBack } from '../lending.ts'
 import { NetlinkError, NetlinkSocket } from '../netlink.ts'
 import { raiseLink, routeProtocol, silenceIpv6 } from '../rtnetlink.ts'
 import { close, errnoName, interfaceIndex, interfaceName } from '../syscall.ts'
 import { openUpcallSocket, portIdOf, type Receiver } from './channel.ts'
 import type { Module } from './module.ts'
-import { vportsMax } from './protocol.ts'
+import { vportInternal, vportNetdev, vportsMax } from './protocol.ts'
 
 interface Port {
   readonly vport: Vport
@@ -44,10 +45,24 @@ export class VportTable {
       throw new DatapathError(errnoName(-index), `no interface ${name}: create it first`)
     for (const port of this.#ports.values())
       if (port.ifindex === index && port.vport.name === name) return port.vport
+    this.#borrow(index, name)
     silenceIpv6(name)
     const port = this.#take(name, index)
     this.#ports.set(port.vport.number, port)
     this.#raise(index)
+    return port.vport
+  }
+
+  /** Makes an interface that ends here; it goes with its vport. @throws DatapathError `EEXIST` */
+  addInternal(name: string): Vport {
+    for (const { vport, ifindex } of this.#ports.values())
+      if (vport.name === name && interfaceName(ifindex) === name) return vport
+    if (interfaceIndex(name) >= 0)
+      throw new DatapathError('EEXIST', `there is an interface ${name}: choose another name`)
+    const port = this.#takeFree(name, this.#free(), vportInternal)
+    this.#ports.set(port.vport.number, port)
+    silenceIpv6(name)
+    this.#raise(port.ifindex)
     return port.vport
   }
 
@@ -56,6 +71,7 @@ export class VportTable {
     if (port === undefined) return
     this.#ports.delete(number)
     this.#module.removeVport(number)
+    giveBack(this.#links, port.ifindex)
     close(port.fd)
   }
 
@@ -82,13 +98,17 @@ export class VportTable {
 
   /** The interface's own index as number, where it is small enough and free; else what is free. */
   #take(name: string, index: number): Port {
+    return this.#takeFree(name, [index, ...this.#free()], vportNetdev)
+  }
+
+  #takeFree(name: string, numbers: Iterable<number>, type: number): Port {
     let refusal: DatapathError | undefined
-    for (const number of [index, ...this.#free()]) {
+    for (const number of numbers) {
       if (number >= vportsMax || this.#ports.has(number)) continue
       const fd = this.#openSocket(number)
       try {
-        const made = this.#module.createVport(name, number, portIdOf(this.#name, number))
-        return { vport: { number: made.number, name }, ifindex: index, fd }
+        const made = this.#module.createVport(name, number, portIdOf(this.#name, number), type)
+        return { vport: { number: made.number, name }, ifindex: made.ifindex, fd }
       } catch (error) {
         close(fd)
         // Another vport has this number, which only somebody else can have made.
@@ -112,6 +132,15 @@ export class VportTable {
     const fd = openUpcallSocket(portIdOf(this.#name, number))
     this.#receiver.add(fd)
     return fd
+  }
+
+  #borrow(index: number, name: string): void {
+    try {
+      borrow(this.#links, index, name, false)
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error
+      throw new DatapathError(error.code, error.message, { cause: error })
+    }
   }
 
   #raise(index: number): void {

@@ -1,0 +1,221 @@
+/**
+ * Flows by what they match, in columns: no object for each, since there are many. A flow is found
+ * by its key and mask, or by a packet's key under one of the masks.
+ *
+ * Open addressing with linear probing; removal moves later entries of the run back.
+ */
+import { clearKey, equalKeys, type FlowKey, keyWords } from '../packet/flow-key.ts'
+import type { FlowId, FlowMatch } from './datapath.ts'
+
+const firstCapacity = 1024
+
+/** One mask that flows use. */
+export interface FlowMask {
+  readonly mask: FlowKey
+  /** Which of its words have any bits: only these need be looked at. */
+  readonly words: readonly number[]
+  readonly number: number
+  /** How many flows use it. */
+  uses: number
+}
+
+/** The masks in use. A packet is looked up under each, so there must not be too many. */
+export class FlowMasks {
+  readonly #masks: FlowMask[] = []
+  readonly #freeNumbers: number[] = []
+  /** Flows come in runs of one mask. */
+  #last: FlowMask | undefined
+  #nextNumber = 0
+
+  get size(): number {
+    return this.#masks.length
+  }
+
+  get all(): readonly FlowMask[] {
+    return this.#masks
+  }
+
+  find(mask: FlowKey): FlowMask | undefined {
+    if (this.#last !== undefined && equalKeys(this.#last.mask, mask)) return this.#last
+    for (const one of this.#masks) {
+      if (!equalKeys(one.mask, mask)) continue
+      this.#last = one
+      return one
+    }
+    return undefined
+  }
+
+  /** Counts one use more. */
+  take(mask: FlowKey): FlowMask {
+    const one = this.find(mask) ?? this.#add(mask)
+    one.uses++
+    return one
+  }
+
+  /** Counts one use less; a mask without any goes. */
+  release(one: FlowMask): void {
+    if (--one.uses > 0) return
+    this.#masks.splice(this.#masks.indexOf(one), 1)
+    this.#freeNumbers.push(one.number)
+    if (this.#last === one) this.#last = undefined
+  }
+
+  #add(mask: FlowKey): FlowMask {
+    const words: number[] = []
+    for (let at = 0; at < keyWords; at++) if (mask[at] !== 0) words.push(at)
+    const number = this.#freeNumbers.pop() ?? this.#nextNumber++
+    const one = { mask: mask.slice(), words, number, uses: 0 }
+    this.#masks.push(one)
+    this.#last = one
+    return one
+  }
+}
+
+/** Ids of flows by key and mask. */
+export class MatchTable {
+  readonly masks = new FlowMasks()
+  #size = 0
+  /** By id: the words of the key that the mask has bits in, its hash, and the mask. */
+  #keys = new Uint32Array(firstCapacity * keyWords)
+  #hashes = new Int32Array(firstCapacity)
+  readonly #masksOf: (FlowMask | undefined)[] = []
+  /** By hash: an id and one, or 0. */
+  #slots = new Int32Array(firstCapacity * 2)
+
+  get size(): number {
+    return this.#size
+  }
+
+  has(id: FlowId): boolean {
+    return this.#masksOf[id] !== undefined
+  }
+
+  /** The flow with this key and mask. Bits of the key outside of the mask are not looked at. */
+  find({ key, mask }: FlowMatch): FlowId | undefined {
+    const known = this.masks.find(mask)
+    return known === undefined ? undefined : this.findUnder(known, key)
+  }
+
+  /** The flow with this mask that a packet's key falls under. */
+  findUnder(mask: FlowMask, key: FlowKey): FlowId | undefined {
+    return this.#look(mask, key, hashUnder(mask, key))
+  }
+
+  /** The flow with this key and mask; where there is none it is taken in as `id`, which is free. */
+  findOrAdd({ key, mask }: FlowMatch, id: FlowId): FlowId {
+    const one = this.masks.take(mask)
+    const hash = hashUnder(one, key)
+    const found = this.#look(one, key, hash)
+    if (found === undefined) this.#store(id, one, key, hash)
+    else one.uses--
+    return found ?? id
+  }
+
+  #look(mask: FlowMask, key: FlowKey, hash: number): FlowId | undefined {
+    const slots = this.#slots
+    const end = slots.length - 1
+    for (let at = hash & end; ; at = (at + 1) & end) {
+      const id = (slots[at] ?? 0) - 1
+      if (id < 0) return undefined
+      if (this.#hashes[id] === hash && this.#masksOf[id] === mask && this.#isUnder(id, mask, key))
+        return id
+    }
+  }
+
+  #store(id: FlowId, mask: FlowMask, key: FlowKey, hash: number): void {
+    this.#makeRoom(id)
+    const keys = this.#keys
+    const { words } = mask
+    for (let index = 0; index < words.length; index++) {
+      const word = words[index] ?? 0
+      keys[id * keyWords + word] = (key[word] ?? 0) & (mask.mask[word] ?? 0)
+    }
+    this.#hashes[id] = hash
+    this.#masksOf[id] = mask
+    this.#size++
+    this.#place(id, hash)
+  }
+
+  remove(id: FlowId): void {
+    const mask = this.#masksOf[id]
+    if (mask === undefined) return
+    this.#masksOf[id] = undefined
+    this.#size--
+    this.masks.release(mask)
+    const end = this.#slots.length - 1
+    let at = (this.#hashes[id] ?? 0) & end
+    while (this.#slots[at] !== id + 1) at = (at + 1) & end
+    this.#closeGap(at)
+  }
+
+  /** Writes key and mask of a flow; zeros when there is none. */
+  read(id: FlowId, { key, mask }: FlowMatch): void {
+    clearKey(key)
+    clearKey(mask)
+    const known = this.#masksOf[id]
+    for (const word of known?.words ?? []) {
+      mask[word] = known?.mask[word] ?? 0
+      key[word] = this.#keys[id * keyWords + word] ?? 0
+    }
+  }
+
+  #isUnder(id: FlowId, { mask, words }: FlowMask, key: FlowKey): boolean {
+    const start = id * keyWords
+    for (let index = 0; index < words.length; index++) {
+      const word = words[index] ?? 0
+      if ((((key[word] ?? 0) & (mask[word] ?? 0)) ^ (this.#keys[start + word] ?? 0)) !== 0)
+        return false
+    }
+    return true
+  }
+
+  #place(id: FlowId, hash: number): void {
+    const end = this.#slots.length - 1
+    let at = hash & end
+    while (this.#slots[at] !== 0) at = (at + 1) & end
+    this.#slots[at] = id + 1
+  }
+
+  /** Moves back every entry of the run that the gap would cut off from its place. */
+  #closeGap(start: number): void {
+    const end = this.#slots.length - 1
+    let gap = start
+    for (let at = (gap + 1) & end; ; at = (at + 1) & end) {
+      const id = (this.#slots[at] ?? 0) - 1
+      if (id < 0) break
+      if (((at - (this.#hashes[id] ?? 0)) & end) < ((at - gap) & end)) continue
+      this.#slots[gap] = id + 1
+      gap = at
+    }
+    this.#slots[gap] = 0
+  }
+
+  #makeRoom(id: FlowId): void {
+    if (id >= this.#hashes.length) {
+      const capacity = Math.max(this.#hashes.length * 2, id + 1)
+      const [keys, hashes] = [new Uint32Array(capacity * keyWords), new Int32Array(capacity)]
+      keys.set(this.#keys)
+      hashes.set(this.#hashes)
+      this.#keys = keys
+      this.#hashes = hashes
+    }
+    if ((this.#size + 1) * 2 <= this.#slots.length) return
+    const old = this.#slots
+    this.#slots = new Int32Array(old.length * 2)
+    for (const slot of old) if (slot !== 0) this.#place(slot - 1, this.#hashes[slot - 1] ?? 0)
+  }
+}
+
+/** MurmurHash3 over the words that the mask has bits in. Not proof against chosen collisions. */
+function hashUnder({ mask, words, number }: FlowMask, key: FlowKey): number {
+  let hash = number
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] ?? 0
+    const scrambled = Math.imul((key[word] ?? 0) & (mask[word] ?? 0), 0xcc9e2d51)
+    hash ^= Math.imul((scrambled << 15) | (scrambled >>> 17), 0x1b873593)
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0
+  }
+  const first = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  const second = Math.imul(first ^ (first >>> 13), 0xc2b2ae35)
+  return second ^ (second >>> 16)
+}
