@@ -1,16 +1,12 @@
 /** What this host should look like, read from the store alone. */
-import { parseIp } from '../packet/address.ts'
-import type { Endpoint, Network, Publication, Uplink } from '../topology/model.ts'
+import { overlaps } from '../packet/address.ts'
+import type { Publication, Uplink } from '../topology/model.ts'
 import type { Reader } from '../topology/store.ts'
-import {
-  addressOf,
-  datapathInterface,
-  hostIp,
-  routerAddressOf,
-  servedNetworks,
-  subnetOf,
-  uplinkMtu,
-} from './uplink.ts'
+import { smallestMtu } from './addressing.ts'
+import { hostIp, reachedSubnets, routerAddressOf, servedNetworks, toCidr } from './link.ts'
+import { type LinkPublication, publicationsOf } from './publication.ts'
+import { datapathInterface } from './uplink.ts'
+import { type Link6, link6Of } from './uplink6.ts'
 
 /** One router's link to this host. */
 export interface DesiredUplink {
@@ -24,11 +20,13 @@ export interface DesiredUplink {
   readonly hostMac: string
   readonly routerAddress: string
   readonly mtu: number
-  /** What is reached through it, in order. */
+  /** Addresses of IPv6, when something behind it speaks that. */
+  readonly link6?: Link6 | undefined
+  /** What the host reaches through it, in order: subnets that no other router has as well. */
   readonly subnets: readonly string[]
 }
 
-/** One published port: traffic to the host that goes to a container instead. */
+/** One published port: traffic to the host that goes to an uplink's address instead. */
 export interface DesiredPublication {
   readonly endpoint: string
   readonly protocol: Publication['protocol']
@@ -36,6 +34,8 @@ export interface DesiredPublication {
   readonly hostAddress: string | undefined
   readonly hostPort: number
   readonly address: string
+  /** For clients of IPv6. */
+  readonly address6?: string | undefined
   readonly port: number
 }
 
@@ -46,28 +46,21 @@ export interface DesiredState {
 
 /** What host `host` should have, in an order that does not depend on how it came about. */
 export function desiredState(store: Reader, host: string): DesiredState {
-  const uplinks = store
-    .list('uplink')
-    .filter((uplink) => uplink.host === host)
-    .map((uplink) => describeUplink(store, uplink))
-  const served = new Set(uplinks.flatMap(({ networks }) => networks.map(({ id }) => id)))
+  const uplinks = store.list('uplink').filter((uplink) => uplink.host === host)
+  const desired = uplinks.map((uplink) => describeUplink(store, uplink))
   return {
-    uplinks: uplinks.map(({ desired }) => desired),
-    publications: store
-      .list('endpoint')
-      .filter((endpoint) => endpoint.host === host && served.has(endpoint.network))
-      .flatMap(describePublications)
+    uplinks: desired,
+    publications: uplinks
+      .flatMap((uplink, at) =>
+        publicationsOf(store, uplink).flatMap((one) => describePublication(one, desired[at])),
+      )
       .sort(bySpecificAddress),
   }
 }
 
-function describeUplink(
-  store: Reader,
-  uplink: Uplink,
-): { readonly desired: DesiredUplink; readonly networks: readonly Network[] } {
+function describeUplink(store: Reader, uplink: Uplink): DesiredUplink {
   const networks = servedNetworks(store, uplink.router)
-  const subnets = networks.flatMap((network) => network.subnets.map(({ subnet }) => subnet))
-  const desired = {
+  return {
     id: uplink.id,
     router: store.get('router', uplink.router)?.name ?? uplink.router,
     interface: uplink.interface,
@@ -76,29 +69,27 @@ function describeUplink(
     hostCidr: uplink.hostAddress,
     hostMac: uplink.hostMac,
     routerAddress: routerAddressOf(uplink),
-    mtu: uplinkMtu(networks),
-    subnets: [...new Set(subnets.map(subnetOf))].sort(),
+    mtu: smallestMtu(networks),
+    link6: link6Of(store, uplink),
+    subnets: reachedSubnets(store, uplink.router),
   }
-  return { desired, networks }
 }
 
-function describePublications(endpoint: Endpoint): readonly DesiredPublication[] {
-  const { address } = endpoint
-  if (address === undefined) return []
-  return endpoint.publications.flatMap((publication) => {
-    const { protocol, hostAddress, hostPort, port } = publication
-    const everywhere = hostAddress === '' || hostAddress === '0.0.0.0'
-    // An IPv6 address of the host: nothing that IPv4 rules could serve.
-    if (!everywhere && parseIp(hostAddress) === undefined) return []
-    return {
-      endpoint: endpoint.id,
-      protocol,
-      hostAddress: everywhere ? undefined : hostAddress,
-      hostPort,
-      address: addressOf(address),
-      port,
-    }
-  })
+/** The uplink's own NAT knows TCP and UDP; other protocols the host gives to the container. */
+function describePublication(
+  { endpoint, protocol, hostAddress, hostPort, linkPort, address, address6, port }: LinkPublication,
+  uplink: DesiredUplink | undefined,
+): readonly DesiredPublication[] {
+  if (uplink === undefined) return []
+  const common = { endpoint, protocol, hostAddress, hostPort }
+  if (protocol !== 'sctp') {
+    const six = address6 === undefined ? {} : { address6: uplink.link6?.inside }
+    return [{ ...common, address: uplink.routerAddress, ...six, port: linkPort }]
+  }
+  const isReached = uplink.subnets.some((subnet) =>
+    overlaps(toCidr(subnet), toCidr(`${address}/32`)),
+  )
+  return isReached ? [{ ...common, address, port }] : []
 }
 
 /** A port published on one address is looked for before one published on all of them. */

@@ -1,7 +1,7 @@
 /**
  * The way out of virtual routers and the way in to published ports, on this host.
  *
- *    router ─ port ═ mn… ════ mu… ═ host: routes, nftables (masquerade, publish, isolate)
+ *    router ─ port, its chains: NAT ═ mn… ════ mu… ═ host: one address a router, nftables
  *
  * What should be there follows from the store; what is there is compared with it at every change
  * and every few seconds, and repaired.
@@ -14,9 +14,10 @@ import { changedUdpPorts, type DesiredState, desiredState } from './desired.ts'
 import { GatewayError } from './error.ts'
 import { kernelSettings, type Run, runCommand, type Settings } from './host.ts'
 import { ensureInterfaces, ensurePair, removeInterfaces } from './interface.ts'
-import { closeForward, enableForwarding, openForward } from './iptables.ts'
+import { closeForward, enableForwarding, enableForwarding6, openForward } from './iptables.ts'
+import { toCidr } from './link.ts'
 import { Nftables, renderRuleset } from './nftables.ts'
-import { missingUplinks, needsPlan, planUplinks, toCidr } from './uplink.ts'
+import { missingUplinks, needsPlan, planUplinks } from './uplink.ts'
 
 const log = createDebug('midonet:gateway')
 
@@ -110,6 +111,7 @@ class HostGateway implements Gateway {
   #problem: string | undefined
   /** Whether iptables lets uplinks through; undefined before the first look. */
   #opened: boolean | undefined
+  #opened6 = false
   #working: Promise<void> | undefined
   #again = false
   #timer: NodeJS.Timeout | undefined
@@ -186,7 +188,10 @@ class HostGateway implements Gateway {
       case 'network':
       case 'router':
       case 'uplink':
+      case 'loadBalancer':
         return true
+      case 'vip':
+        return change.value?.published !== undefined || change.before?.published !== undefined
       case 'endpoint':
         return hasPublications(change.value) || hasPublications(change.before)
       case 'route':
@@ -214,6 +219,12 @@ class HostGateway implements Gateway {
       case 'dhcpHost':
       case 'qosPolicy':
       case 'traceRequest':
+      case 'balancerPool':
+      case 'poolMember':
+      case 'healthMonitor':
+      case 'mirror':
+      case 'bgpPeer':
+      case 'bgpNetwork':
         return false
     }
   }
@@ -294,7 +305,18 @@ class HostGateway implements Gateway {
       const added = await openForward(this.#run)
       if (added && checking) this.#repaired('iptables: rules that let uplinks through added')
     }
+    const speaks6 = state.uplinks.some(({ link6 }) => link6 !== undefined)
+    if (speaks6 && (checking || !this.#opened6)) await this.#open6(checking)
+    this.#opened6 = speaks6
     this.#opened = needed
+  }
+
+  async #open6(checking: boolean): Promise<void> {
+    const names = this.#links.list().map(({ name }) => name)
+    const enabled = await enableForwarding6(this.#run, this.#settings, names)
+    if (enabled && checking) this.#repaired('net.ipv6.conf.all.forwarding set to 1')
+    const added = await openForward(this.#run, 'ip6tables')
+    if (added && checking) this.#repaired('ip6tables: rules that let uplinks through added')
   }
 
   #repaired(what: string): void {

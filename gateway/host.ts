@@ -1,6 +1,7 @@
 /** What the gateway does to the host besides links: commands and kernel settings. */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { settingFile } from '../datapath/sysctl.ts'
 
 export const limits = { commandMs: 10_000, outputSizeMax: 16 * 1024 * 1024 } as const
 
@@ -56,12 +57,12 @@ function commandEnvironment(): NodeJS.ProcessEnv {
 export const kernelSettings: Settings = {
   read(path) {
     try {
-      return readFileSync(`/proc/sys/${path}`, 'utf8').trim()
+      return readFileSync(settingFile(path), 'utf8').trim()
     } catch {
       return undefined
     }
   },
   write(path, value) {
-    writeFileSync(`/proc/sys/${path}`, value)
+    writeFileSync(settingFile(path), value)
   },
 }

@@ -2,6 +2,7 @@
 import type { Links } from '../datapath/link.ts'
 import type { DesiredState, DesiredUplink } from './desired.ts'
 import type { Settings } from './host.ts'
+import { cidr6Of } from './uplink6.ts'
 
 /** Host ends of uplinks, and nothing else. */
 const uplinkName = /^mu[0-9a-f]{11}$/
@@ -55,7 +56,7 @@ function ensureUplink(links: Links, settings: Settings, uplink: DesiredUplink): 
   }
   if (ensurePair(links, uplink)) note('made')
   ensureMtu(links, uplink, note)
-  for (const [setting, value] of interfaceSettings(name))
+  for (const [setting, value] of interfaceSettings(uplink))
     changes.push(...ensureSetting(settings, setting, value))
   for (const end of [name, uplink.datapathInterface]) {
     if (links.find(end)?.up === true) continue
@@ -66,8 +67,18 @@ function ensureUplink(links: Links, settings: Settings, uplink: DesiredUplink): 
     links.addAddress(name, uplink.hostCidr)
     note(`address ${uplink.hostCidr} added`)
   }
+  ensureAddress6(links, uplink, note)
   ensureRoutes(links, uplink, note)
   return changes
+}
+
+function ensureAddress6(links: Links, uplink: DesiredUplink, note: (what: string) => void): void {
+  if (uplink.link6 === undefined) return
+  const cidr = cidr6Of(uplink.link6.outside)
+  const held = links.addresses6()
+  if (held.some((one) => one.interface === uplink.interface && one.cidr === cidr)) return
+  links.addAddress(uplink.interface, cidr)
+  note(`address ${cidr} added`)
 }
 
 function ensureMtu(links: Links, uplink: DesiredUplink, note: (what: string) => void): void {
@@ -93,16 +104,23 @@ function ensureRoutes(links: Links, uplink: DesiredUplink, note: (what: string) 
   }
 }
 
-function interfaceSettings(name: string): readonly (readonly [string, string])[] {
+function interfaceSettings({
+  interface: name,
+  link6,
+}: DesiredUplink): readonly (readonly [string, string])[] {
   return [
     // Loose: answers may leave by another interface than the one the question came by.
     [`net/ipv4/conf/${name}/rp_filter`, '2'],
     // For 127.0.0.1 on a published port; the table's guard keeps containers from the host's loopback.
     [`net/ipv4/conf/${name}/route_localnet`, '1'],
+    // The router answers nobody who asks for it from an address that is not the link's.
+    [`net/ipv4/conf/${name}/arp_announce`, '2'],
     // A container that asks for its own published port gets no advice to go another way.
     [`net/ipv4/conf/${name}/send_redirects`, '0'],
-    // No neighbour or router solicitations into a link that has no IPv6 yet.
-    [`net/ipv6/conf/${name}/disable_ipv6`, '1'],
+    // No neighbour or router solicitations into a link that has no IPv6.
+    [`net/ipv6/conf/${name}/disable_ipv6`, link6 === undefined ? '1' : '0'],
+    // Nobody there tells the host anything.
+    [`net/ipv6/conf/${name}/accept_ra`, '0'],
   ]
 }
 

@@ -14,11 +14,12 @@ const anyUplink = '"mu*"'
 export function renderRuleset(state: DesiredState, closed: readonly string[]): string {
   const chains = [
     chain('guard', 'type filter hook prerouting priority raw', state.uplinks.flatMap(guardRules)),
-    chain('prerouting', 'type nat hook prerouting priority dstnat', [
+    // Before Docker's, which would give published ports of Swarm's services to its own balancer.
+    chain('prerouting', 'type nat hook prerouting priority dstnat - 10', [
       'fib daddr type local jump publish',
     ]),
-    chain('output', 'type nat hook output priority -100', ['fib daddr type local jump publish']),
-    chain('publish', undefined, state.publications.map(publicationRule)),
+    chain('output', 'type nat hook output priority -110', ['fib daddr type local jump publish']),
+    chain('publish', undefined, state.publications.flatMap(publicationRules)),
     chain('forward', 'type filter hook forward priority filter', forwardRules(closed)),
     chain(
       'postrouting',
@@ -35,24 +36,42 @@ function chain(name: string, hook: string | undefined, rules: readonly string[])
   return `\tchain ${name} {\n${lines.map((line) => `\t\t${line}\n`).join('')}\t}\n`
 }
 
-/** What may come from a router: its own networks' packets, and never to the host's loopback. */
-function guardRules(uplink: DesiredUplink): readonly string[] {
-  const from = `iifname "${uplink.interface}"`
-  const sources = [...uplink.subnets, uplink.routerAddress].join(', ')
+/**
+ * What may come from a router: its own packets, which are all that its NAT translates, what else
+ * comes of networks that the host can tell apart, and never anything to the host's loopback.
+ */
+function guardRules({
+  interface: name,
+  router,
+  subnets,
+  routerAddress,
+  link6,
+}: DesiredUplink): readonly string[] {
+  const from = `iifname "${name}"`
+  const sources = [...subnets, routerAddress].join(', ')
+  const foreign = `counter drop ${comment(`not a source of ${router}`)}`
   return [
-    `${from} ip saddr != { ${sources} } counter drop ${comment(`not a source of ${uplink.router}`)}`,
+    `${from} ip saddr != { ${sources} } ${foreign}`,
     `${from} ip daddr 127.0.0.0/8 counter drop ${comment('loopback is not for containers')}`,
-    `${from} meta nfproto ipv6 counter drop ${comment('IPv6 is not routed yet')}`,
+    link6 === undefined
+      ? `${from} meta nfproto ipv6 counter drop ${comment('no network has IPv6')}`
+      : `${from} ip6 saddr != { ${link6.inside}, fe80::/10 } ${foreign}`,
   ]
 }
 
-function publicationRule(publication: DesiredPublication): string {
-  const { protocol, hostAddress, hostPort, address, port, endpoint } = publication
+function publicationRules(publication: DesiredPublication): readonly string[] {
+  const { protocol, hostAddress, hostPort, address, address6, port, endpoint } = publication
   const where = hostAddress === undefined ? '' : `ip daddr ${hostAddress} `
   const name = comment(`endpoint ${endpoint.slice(0, 12)}`)
   // "Every address" is IPv4 here; without the match IPv6 would be refused as a wrong family.
   const family = hostAddress === undefined ? 'meta nfproto ipv4 ' : ''
-  return `${family}${where}${protocol} dport ${hostPort} counter dnat ip to ${address}:${port} ${name}`
+  const to = `${protocol} dport ${hostPort} counter dnat`
+  return [
+    `${family}${where}${to} ip to ${address}:${port} ${name}`,
+    ...(address6 === undefined
+      ? []
+      : [`meta nfproto ipv6 ${to} ip6 to [${address6}]:${port} ${name}`]),
+  ]
 }
 
 function forwardRules(closed: readonly string[]): readonly string[] {
@@ -71,14 +90,31 @@ function forwardRules(closed: readonly string[]): readonly string[] {
   ]
 }
 
+/**
+ * A router is one address to its host, and gets that of the host beyond it: only the host knows
+ * which of its addresses a packet leaves by. Containers' addresses and ports are the uplink's
+ * NAT's; what protocols other than TCP, UDP and ICMP send it does not know, and comes as it is.
+ */
 function masqueradeRules(uplink: DesiredUplink): readonly string[] {
-  const { interface: name, router } = uplink
-  const subnets = `{ ${uplink.subnets.join(', ')} }`
+  const { interface: name, router, routerAddress } = uplink
+  const subnets = `ip saddr { ${uplink.subnets.join(', ')} }`
+  const out = comment(`out of ${router}`)
+  const isOurs = 'fib saddr type local ct status & dnat != dnat'
   return [
+    // Of the host's addresses the link's: the router knows the way to no other of the loopback's,
+    // and what the host asks of containers by their addresses is answered to that one.
     `oifname "${name}" ip saddr 127.0.0.0/8 counter masquerade ${comment(`host to ${router}`)}`,
-    // A container that asks for a port its own router's networks publish: the answer must come back here.
-    `oifname "${name}" ip saddr ${subnets} counter masquerade ${comment(`${router} to itself`)}`,
-    `oifname != ${anyUplink} ip saddr ${subnets} counter masquerade ${comment(`out of ${router}`)}`,
+    `oifname "${name}" ${isOurs} counter masquerade ${comment(`host to ${router}`)}`,
+    `oifname != ${anyUplink} ip saddr ${routerAddress} counter masquerade ${out}`,
+    ...(uplink.link6 === undefined
+      ? []
+      : [`oifname != ${anyUplink} ip6 saddr ${uplink.link6.inside} counter masquerade ${out}`]),
+    ...(uplink.subnets.length === 0
+      ? []
+      : [
+          `oifname "${name}" ${subnets} counter masquerade ${comment(`${router} to itself`)}`,
+          `oifname != ${anyUplink} ${subnets} counter masquerade ${comment(`other protocols of ${router}`)}`,
+        ]),
   ]
 }
 

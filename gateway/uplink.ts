@@ -1,25 +1,26 @@
 /**
  * Uplinks as objects of the store: which routers need one on this host, and the transaction that
- * makes or removes router port, binding and default route. Pure.
+ * makes or removes router port, chains, binding and default route. Pure.
  */
 import { createHash } from 'node:crypto'
-import {
-  type Cidr,
-  formatCidr,
-  formatIp,
-  networkOf,
-  overlaps,
-  parseCidr,
-} from '../packet/address.ts'
-import type { Network, Route, Uplink } from '../topology/model.ts'
+import { type Cidr, formatIp } from '../packet/address.ts'
+import type { Route, Uplink } from '../topology/model.ts'
 import type { Draft, Reader } from '../topology/store.ts'
 import { bindPort } from '../topology/tunnel.ts'
-import { GatewayError } from './error.ts'
-
-export const limits = {
-  /** Link-local /30s: 169.254.0.0 to 169.254.255.255, less what is reserved. */
-  pool: 16_384,
-} as const
+import { removeUplink, uplinkRoute } from '../topology/uplink.ts'
+import { anywhere, chooseNetwork, defaultWeight, macOf, smallestMtu } from './addressing.ts'
+import {
+  hostIp,
+  isServed,
+  reachedSubnets,
+  routerAddressOf,
+  servedNetworks,
+  toCidr,
+} from './link.ts'
+import { publicationsOf } from './publication.ts'
+import { needsTenants, planTenants, tenantLinks } from './tenant.ts'
+import { completeRules, hasItsRules, type TranslatingLink } from './uplink-chain.ts'
+import { completeRoute6, hasItsRoute6, link6Of, withLink6 } from './uplink6.ts'
 
 /** What of an uplink follows from host and router alone. */
 interface Names {
@@ -30,31 +31,18 @@ interface Names {
   readonly hostMac: string
 }
 
-/** An operator's default route has any weight below this and so goes first. */
-const defaultWeight = 1000
-const anywhere = '0.0.0.0/0'
-/** RFC 3927 reserves the first and last 256 addresses; clouds answer metadata at 169.254.169.254. */
-const reserved = ['169.254.0.0/24', '169.254.169.0/24', '169.254.255.0/24'].map(toCidr)
-
-/** Networks of router `id` that leave through our uplink. */
-export function servedNetworks(reader: Reader, router: string): readonly Network[] {
-  return reader.list('network').filter((network) => isServed(network) && network.router === router)
-}
-
 /** Ids of all routers that need an uplink. */
 function routersServed(reader: Reader): ReadonlySet<string> {
   const served = new Set<string>()
   for (const network of reader.list('network'))
-    if (isServed(network) && network.router !== undefined) served.add(network.router)
+    if (isServed(network) && network.router !== undefined)
+      served.add(network.provider ?? network.router)
   return served
-}
-
-function isServed(network: Network): boolean {
-  return !network.internal && network.gatewayMode === 'virtual' && network.subnets.length > 0
 }
 
 /** Whether `planUplinks` would write anything: most changes need no transaction. */
 export function needsPlan(reader: Reader, host: string): boolean {
+  if (needsTenants(reader)) return true
   const served = routersServed(reader)
   const uplinks = uplinksOf(reader, host)
   if (uplinks.some((uplink) => !served.has(uplink.router) || !isWhole(reader, uplink))) return true
@@ -68,7 +56,7 @@ export function missingUplinks(
 ): readonly (Names & { readonly mtu: number })[] {
   return routersWithout(reader, host).map((router) => ({
     ...namesFor(host, router),
-    mtu: uplinkMtu(servedNetworks(reader, router)),
+    mtu: smallestMtu(servedNetworks(reader, router)),
   }))
 }
 
@@ -83,13 +71,20 @@ function routersWithout(reader: Reader, host: string): readonly string[] {
 
 function isWhole(reader: Reader, uplink: Uplink): boolean {
   if (reader.get('binding', uplink.id) === undefined) return false
-  const ours = reader.get('route', routeId(uplink.id)) !== undefined
-  return ours !== hasOtherDefault(reader, uplink)
+  const ours = reader.get('route', uplinkRoute(uplink.id)) !== undefined
+  if (ours === hasOtherDefault(reader, uplink)) return false
+  const link = describe(reader, uplink)
+  const port = reader.get('port', uplink.id)
+  const speaks = port?.kind === 'router' && port.addresses6 !== undefined
+  if (speaks !== (link.link6 !== undefined)) return false
+  return hasItsRoute6(reader, uplink, link.link6) && hasItsRules(reader, link)
 }
 
 /** Makes and removes uplinks of `host` in `draft`; new ones avoid the networks `taken`. */
 export function planUplinks(draft: Draft, host: string, taken: readonly Cidr[]): void {
   const served = routersServed(draft)
+  // First the links that uplinks lead to.
+  planTenants(draft, taken)
   for (const uplink of uplinksOf(draft, host)) {
     if (served.has(uplink.router)) completeUplink(draft, uplink)
     else removeUplink(draft, uplink.id)
@@ -98,18 +93,10 @@ export function planUplinks(draft: Draft, host: string, taken: readonly Cidr[]):
     completeUplink(draft, newUplink(draft, host, router, taken))
 }
 
-/** Removes an uplink and what it consists of. */
-export function removeUplink(draft: Draft, id: string): void {
-  draft.delete('route', routeId(id))
-  draft.delete('binding', id)
-  draft.delete('uplink', id)
-  draft.delete('port', id)
-}
-
 function newUplink(draft: Draft, host: string, router: string, taken: readonly Cidr[]): Uplink {
   const { id, interface: name, hostMac } = namesFor(host, router)
   const others = draft.list('uplink').map((uplink) => toCidr(uplink.hostAddress))
-  const network = chooseNetwork(id, [...reserved, ...taken, ...others])
+  const network = chooseNetwork(id, [...taken, ...others, ...tenantLinks(draft)])
   return { id, router, host, interface: name, hostMac, hostAddress: `${formatIp(network + 1)}/30` }
 }
 
@@ -123,21 +110,6 @@ function namesFor(host: string, router: string): Names {
     datapathInterface: datapathInterface({ id }),
     hostMac: macOf(id, 0),
   }
-}
-
-/** The first free /30 of 169.254.0.0/16, from a place that the id decides. */
-function chooseNetwork(id: string, taken: readonly Cidr[]): number {
-  const base = networkOf(toCidr('169.254.0.0/16'))
-  const start = Number.parseInt(id.slice(0, 8), 16)
-  for (let step = 0; step < limits.pool; step++) {
-    const address = base + ((start + step) % limits.pool) * 4
-    const candidate = { address, prefixLength: 30 }
-    if (!taken.some((cidr) => overlaps(cidr, candidate))) return address
-  }
-  throw new GatewayError(
-    'NO_ADDRESS',
-    'no free network of 4 addresses is left in 169.254.0.0/16 for an uplink; remove routers or addresses of that range',
-  )
 }
 
 function completeUplink(draft: Draft, uplink: Uplink): void {
@@ -156,15 +128,31 @@ function completeUplink(draft: Draft, uplink: Uplink): void {
   if (draft.get('uplink', id) === undefined) draft.put('uplink', uplink)
   if (draft.get('binding', id) === undefined)
     bindPort(draft, { id, host, interface: datapathInterface(uplink) })
-  const ours = draft.get('route', routeId(id)) !== undefined
+  const link = describe(draft, uplink)
+  const port = draft.get('port', id)
+  if (port?.kind === 'router' && (port.addresses6 === undefined) !== (link.link6 === undefined)) {
+    // The route rests on the address.
+    if (link.link6 === undefined) completeRoute6(draft, uplink, undefined)
+    draft.put('port', withLink6(port, uplink, link.link6))
+  }
+  completeRoute6(draft, uplink, link.link6)
+  completeRules(draft, link)
+  const ours = draft.get('route', uplinkRoute(id)) !== undefined
   const others = hasOtherDefault(draft, uplink)
-  if (others && ours) draft.delete('route', routeId(id))
+  if (others && ours) draft.delete('route', uplinkRoute(id))
   if (!others && !ours) draft.put('route', defaultRoute(uplink))
+}
+
+function describe(reader: Reader, uplink: Uplink): TranslatingLink {
+  const ends = { id: uplink.id, inside: routerAddressOf(uplink), outside: hostIp(uplink) }
+  const link6 = link6Of(reader, uplink)
+  const reached = reachedSubnets(reader, uplink.router)
+  return { ...ends, publications: publicationsOf(reader, uplink), reached, link6 }
 }
 
 function defaultRoute(uplink: Uplink): Route {
   return {
-    id: routeId(uplink.id),
+    id: uplinkRoute(uplink.id),
     router: uplink.router,
     src: anywhere,
     dst: anywhere,
@@ -183,53 +171,11 @@ function hasOtherDefault(reader: Reader, uplink: Uplink): boolean {
       route.dst === anywhere &&
       route.src === anywhere &&
       // Ours are named after their port, and leave by it.
-      (route.port === undefined || route.id !== routeId(route.port)),
+      (route.port === undefined || route.id !== uplinkRoute(route.port)),
   )
-}
-
-function routeId(id: string): string {
-  return `${id}-default`
-}
-
-/** The smallest of the networks': the host answers larger packets with "fragmentation needed". */
-export function uplinkMtu(networks: readonly Network[]): number {
-  return Math.min(65_535, ...networks.map(({ mtu }) => mtu))
 }
 
 /** The end of the veth pair that the datapath takes. */
 export function datapathInterface(uplink: { readonly id: string }): string {
   return `mn${uplink.id.slice(0, 11)}`
-}
-
-export function hostIp(uplink: Uplink): string {
-  return formatIp(toCidr(uplink.hostAddress).address)
-}
-
-/** The router's address on the link: the /30's other host. */
-export function routerAddressOf(uplink: Uplink): string {
-  return formatIp(networkOf(toCidr(uplink.hostAddress)) + 2)
-}
-
-/** A locally administered MAC address made from an id. */
-function macOf(id: string, end: number): string {
-  const digits = createHash('sha256').update(`${id}/${end}`).digest('hex')
-  return `02${[0, 2, 4, 6, 8].map((at) => `:${digits.slice(at, at + 2)}`).join('')}`
-}
-
-/** A network that the schema has checked. */
-export function toCidr(text: string): Cidr {
-  const cidr = parseCidr(text)
-  if (cidr !== undefined) return cidr
-  throw new GatewayError('FAILED', `${text} is not an IPv4 network`)
-}
-
-/** `10.1.0.0/24` of `10.1.0.1/24`. */
-export function subnetOf(text: string): string {
-  const cidr = toCidr(text)
-  return formatCidr({ address: networkOf(cidr), prefixLength: cidr.prefixLength })
-}
-
-/** The address of `10.1.0.5/24`. */
-export function addressOf(text: string): string {
-  return formatIp(toCidr(text).address)
 }
