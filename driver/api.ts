@@ -25,12 +25,17 @@ export interface ApiSettings {
   readonly dpctl?:
     | ((command: Dpctl['command'], words: readonly string[]) => Promise<unknown>)
     | undefined
+  /** Docker's names of containers and networks, by endpoint's and network's id. */
+  readonly names?: (() => ReadonlyMap<string, string>) | undefined
+  /** Answers a call of CNI, in bounded time, refusals included. */
+  readonly cni?: ((body: unknown) => Promise<unknown>) | undefined
 }
 
 type Dpctl = ReturnType<typeof requests.dpctl.parse>
 
 /** The express application for the agent's socket. */
-export function createApi({ store, settled, status, trace, traces, dpctl }: ApiSettings): Express {
+export function createApi(settings: ApiSettings): Express {
+  const { store, settled, status, trace, traces, dpctl, cni, names } = settings
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -40,13 +45,15 @@ export function createApi({ store, settled, status, trace, traces, dpctl }: ApiS
     response.json(await within(limits.answerMs, late, work))
   }
   app.get('/status', (_, response) => answer(response, status()))
-  // All of one revision, for `midonet store export` beside a running agent.
-  app.get('/topology', (_, response) =>
-    answer(
+  // All of one revision, secrets too, for `midonet store export` beside a running agent.
+  app.get('/topology', (request, response) => {
+    if (request.secure)
+      throw new DriverError('FORBIDDEN', 'the whole topology holds secrets; ask on the host itself')
+    return answer(
       response,
       store.then((opened) => ({ text: exportText(opened) })),
-    ),
-  )
+    )
+  })
   app.post('/trace', (request, response) => {
     const { port, packet } = readRequest('trace', requests.trace, request.body)
     return answer(response, refusing(trace(port, packet)))
@@ -60,6 +67,13 @@ export function createApi({ store, settled, status, trace, traces, dpctl }: ApiS
     const { command, words } = readRequest('dpctl', requests.dpctl, request.body)
     if (dpctl === undefined) throw new DriverError('NOT_FOUND', 'no datapath runs here')
     return answer(response, refusing(dpctl(command, words)))
+  })
+  app.get('/names', (_, response) => {
+    response.json(Object.fromEntries(names?.() ?? []))
+  })
+  app.post('/cni', async (request, response) => {
+    if (cni === undefined) throw new DriverError('NOT_FOUND', 'no containers are attached here')
+    response.json(await cni(request.body))
   })
   app.use('/v1', createObjectsRouter({ store, settled }))
   app.use((request) => {

@@ -4,11 +4,13 @@
  */
 import { createHash } from 'node:crypto'
 import { parseCidr } from '../packet/address.ts'
+import { stationMark } from '../topology/mark.ts'
 import type { Endpoint, Network, Publication } from '../topology/model.ts'
 import type { Draft, Reader } from '../topology/store.ts'
 import { bindPort } from '../topology/tunnel.ts'
 import { DriverError } from './error.ts'
 import { macOfEndpoint } from './mac.ts'
+import { joinGroups, leaveGroups } from './security-group.ts'
 import { subnetOf } from './subnet.ts'
 
 export interface EndpointPlan {
@@ -20,6 +22,7 @@ export interface EndpointPlan {
   readonly address6: string | undefined
   /** Undefined leaves the choice to us. */
   readonly mac: string | undefined
+  readonly securityGroups: readonly string[]
 }
 
 /** Names of the veth pair: the end that stays and the end that Docker takes. */
@@ -56,6 +59,7 @@ export function createEndpoint(draft: Draft, plan: EndpointPlan): Endpoint {
     ...(plan.address !== undefined && { address: plan.address }),
     ...(plan.address6 !== undefined && { address6: plan.address6 }),
     publications: [],
+    ...(plan.securityGroups.length > 0 && { securityGroups: [...plan.securityGroups] }),
   }
   const existing = draft.get('endpoint', plan.id)
   if (existing !== undefined) {
@@ -69,6 +73,7 @@ export function createEndpoint(draft: Draft, plan: EndpointPlan): Endpoint {
     kind: 'bridge',
     bridge: network.bridge,
     adminUp: true,
+    ...(plan.securityGroups.length > 0 && joinGroups(draft, endpoint, plan.securityGroups)),
     stations: [
       {
         mac,
@@ -82,7 +87,11 @@ export function createEndpoint(draft: Draft, plan: EndpointPlan): Endpoint {
 }
 
 function isSame(a: Endpoint, b: Endpoint): boolean {
-  const facts = (e: Endpoint) => [e.network, e.host, e.mac, e.address, e.address6]
+  const facts = (e: Endpoint) => [
+    ...[e.network, e.host, e.mac, e.address, e.address6],
+    // Of a label the driver's calls know nothing.
+    e.groupsLabel === undefined ? e.securityGroups : undefined,
+  ]
   return JSON.stringify(facts(a)) === JSON.stringify(facts(b))
 }
 
@@ -102,11 +111,13 @@ function refuseAddress(network: Network, address: string | undefined): void {
   )
 }
 
-/** Who holds an address on a network. */
-export function holderOf(reader: Reader, network: string, address: string): Endpoint | undefined {
-  return reader
-    .list('endpoint')
-    .find((endpoint) => endpoint.network === network && endpoint.address === address)
+/** Who holds an address on a network. Its port, which has the endpoint's id, claims it. */
+export function holderOf(draft: Draft, network: Network, address: string): Endpoint | undefined {
+  for (const { kind, id } of draft.holders(stationMark(network.bridge, hostPart(address)))) {
+    const endpoint = kind === 'port' ? draft.get('endpoint', id) : undefined
+    if (endpoint?.network === network.id && endpoint.address === address) return endpoint
+  }
+  return undefined
 }
 
 /** Writes that a container has the endpoint, by the link `name`. */
@@ -141,6 +152,7 @@ export function deleteEndpoint(draft: Draft, id: string): readonly string[] {
   draft.delete('binding', id)
   draft.delete('endpoint', id)
   draft.delete('port', id)
+  leaveGroups(draft, endpoint)
   return [endpoint.interface ?? linkNames(id).host]
 }
 

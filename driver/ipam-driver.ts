@@ -6,6 +6,7 @@ import { releaseAddress, releasePool, requestAddress, requestPool } from '../top
 import { addressId } from '../topology/pool-rule.ts'
 import type { Call, DriverContext } from './context.ts'
 import { DriverError } from './error.ts'
+import { readSpace } from './options.ts'
 import { readRequest, requests } from './request.ts'
 import { takenByHost } from './subnet.ts'
 
@@ -43,7 +44,7 @@ async function requestPoolCall(context: DriverContext, body: unknown): Promise<o
       .list('network')
       .flatMap(({ subnets, subnets6 }) => [...subnets, ...subnets6].map(({ subnet }) => subnet))
     const pool = requestPool(draft, {
-      space: request.AddressSpace,
+      space: readSpace(request.AddressSpace, request.Options),
       subnet: request.Pool || undefined,
       range: request.SubPool || undefined,
       v6: request.V6 ?? false,
@@ -85,8 +86,9 @@ async function requestAddressCall(context: DriverContext, body: unknown): Promis
 async function releaseAddressCall({ store, host }: DriverContext, body: unknown): Promise<object> {
   const { PoolID, Address } = readRequest('ReleaseAddress', requests.releaseAddress, body)
   const standing = store.get('address', addressId(PoolID, Address))
-  // A gateway that another host asked for stays as long as that host needs it.
-  if (standing !== undefined && (standing.host ?? host) === host)
+  // A gateway of several hosts goes with the last of them, and with the pool.
+  const isNeeded = standing?.gateway === true && (store.get('pool', PoolID)?.references ?? 0) > 1
+  if (standing !== undefined && !isNeeded && (standing.host ?? host) === host)
     await store.transact((draft) => releaseAddress(draft, PoolID, Address))
   return {}
 }

@@ -9,7 +9,7 @@ import {
   requireNetwork,
   unbindEndpoint,
 } from './endpoint.ts'
-import { gatewayFor, siblingRoutes } from './network.ts'
+import { gatewaysFor, siblingRoutes } from './network.ts'
 import { readRequest, requests } from './request.ts'
 
 /** Answers Join: makes the link, binds it, waits for the datapath, tells Docker its end. */
@@ -63,13 +63,17 @@ function joinAnswer({ store }: DriverContext, endpoint: Endpoint, network: Netwo
   const answer = {
     InterfaceName: { SrcName: linkNames(endpoint.id).peer, DstPrefix: 'eth' },
   }
-  const gateway = gatewayFor(network, endpoint.address)
+  const gateways = gatewaysFor(network, endpoint)
   if (network.gatewayMode === 'virtual' && !network.internal)
     // Without a gateway Docker would add its own gateway bridge, which nobody asked for.
-    return gateway === undefined
-      ? { ...answer, DisableGatewayService: true }
-      : { ...answer, Gateway: gateway }
-  const routes = siblingRoutes(store, network, gateway)
+    return {
+      ...answer,
+      ...(gateways.four === undefined
+        ? { DisableGatewayService: true }
+        : { Gateway: gateways.four }),
+      ...(gateways.six !== undefined && { GatewayIPv6: gateways.six }),
+    }
+  const routes = siblingRoutes(store, network, gateways)
   const list = routes.map(({ subnet, nextHop }) => ({
     Destination: subnet,
     RouteType: 0,

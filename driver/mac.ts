@@ -14,7 +14,9 @@ export function macOfEndpoint(address: string | undefined, seed: string): string
 
 /** The MAC of the router's port with this address. */
 export function macOfGateway(gateway: string): string {
-  return make(prefixes.gateway, parseCidr(gateway)?.address ?? 0)
+  const parsed = parseCidr(gateway)
+  if (parsed !== undefined) return make(prefixes.gateway, parsed.address)
+  return make(prefixes.gateway, createHash('sha256').update(gateway).digest().readUInt32BE())
 }
 
 function make(prefix: number, low: number): string {

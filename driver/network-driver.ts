@@ -6,14 +6,15 @@
 import { formatCidr, formatIpv6, networkOf, parseCidr, parseMac } from '../packet/address.ts'
 import { parseCidr6 } from '../packet/address6.ts'
 import type { Endpoint } from '../topology/model.ts'
+import type { Draft } from '../topology/store.ts'
 import type { Call, DriverContext } from './context.ts'
 import { createEndpoint, deleteEndpoint, holderOf } from './endpoint.ts'
 import { DriverError } from './error.ts'
 import { publishCall, revokeCall } from './external.ts'
 import { joinCall, leaveCall, removeLinks } from './join.ts'
-import { createNetwork, deleteNetwork } from './network.ts'
-import { checkEndpointOptions, readNetworkOptions } from './options.ts'
-import { readRequest, requests } from './request.ts'
+import { createNetwork, deleteNetwork, type NetworkPlan, releaseEndpoint } from './network.ts'
+import { readEndpointOptions, readNetworkOptions } from './options.ts'
+import { type NetworkRequest, readRequest, requests } from './request.ts'
 import { takenByHost } from './subnet.ts'
 
 /** By name, as Docker calls them. */
@@ -29,7 +30,7 @@ export const networkCalls: Readonly<Record<string, Call>> = {
   'NetworkDriver.AllocateNetwork': () => {
     throw new DriverError(
       'INVALID_REQUEST',
-      'midonet: networks are local to one host in this version; leave out --scope swarm',
+      'midonet: networks of this name are local to one host; in Swarm name the managed plugin, with its tag',
     )
   },
   'NetworkDriver.FreeNetwork': () => ({}),
@@ -44,7 +45,20 @@ export const lenientNetworkCalls: Readonly<Record<string, Call>> = {
 
 async function createNetworkCall(context: DriverContext, body: unknown): Promise<object> {
   const request = readRequest('CreateNetwork', requests.createNetwork, body)
-  const plan = {
+  const plan = { ...planOf(context, request), hostId: context.host }
+  context.recent.touch(plan.id)
+  await context.turns.take(plan.id, () =>
+    context.store.transact((draft) => createNetwork(draft, plan)),
+  )
+  return {}
+}
+
+/** What a network is to be. @throws DriverError when Docker asks for what cannot be */
+export function planOf(
+  { links }: Pick<DriverContext, 'links'>,
+  request: NetworkRequest,
+): NetworkPlan {
+  return {
     id: request.NetworkID,
     options: readNetworkOptions(request.Options),
     subnets: request.IPv4Data.flatMap(readSubnet),
@@ -52,15 +66,9 @@ async function createNetworkCall(context: DriverContext, body: unknown): Promise
       subnet: Pool,
       ...(Gateway ? { gateway: Gateway } : {}),
     })),
-    host: takenByHost(context.links),
+    host: takenByHost(links),
     newId: () => crypto.randomUUID(),
-    hostId: context.host,
   }
-  context.recent.touch(plan.id)
-  await context.turns.take(plan.id, () =>
-    context.store.transact((draft) => createNetwork(draft, plan)),
-  )
-  return {}
 }
 
 function readSubnet({ Pool, Gateway }: { Pool: string; Gateway?: string | null | undefined }) {
@@ -88,7 +96,7 @@ async function deleteNetworkCall(context: DriverContext, body: unknown): Promise
 
 async function createEndpointCall(context: DriverContext, body: unknown): Promise<object> {
   const request = readRequest('CreateEndpoint', requests.createEndpoint, body)
-  checkEndpointOptions(request.Options)
+  const { securityGroups } = readEndpointOptions(request.Options)
   const given = request.Interface?.MacAddress || undefined
   const plan = {
     id: request.EndpointID,
@@ -97,11 +105,12 @@ async function createEndpointCall(context: DriverContext, body: unknown): Promis
     address: readAddress(request.Interface?.Address),
     address6: readAddress6(request.Interface?.AddressIPv6),
     mac: readMac(given),
+    securityGroups,
   }
   context.recent.touch(plan.id)
   const endpoint = await context.turns.take(plan.id, async () => {
     const { value } = await context.store.transact((draft) => {
-      const gone = staleHolder(context, plan)
+      const gone = staleHolder(draft, context.host, plan)
       const links = gone === undefined ? [] : deleteEndpoint(draft, gone.id)
       return { endpoint: createEndpoint(draft, plan), links, gone }
     })
@@ -118,17 +127,21 @@ function describeStale({ id, address }: Endpoint): string {
 }
 
 /**
- * The endpoint of this host that holds the address of a new one. Docker gives an address again only
+ * The endpoint of this host (of Swarm: of any) that holds the address of a new one. Docker gives an address again only
  * after it has forgotten who had it, whatever it still owes us of its farewell (it owes some after
  * it was killed); the new one must not be refused for that.
  */
 function staleHolder(
-  { store, host }: DriverContext,
+  draft: Draft,
+  host: string,
   plan: { id: string; network: string; address: string | undefined },
 ): Endpoint | undefined {
-  if (plan.address === undefined) return undefined
-  const holder = holderOf(store, plan.network, plan.address)
-  return holder?.id !== plan.id && holder?.host === host ? holder : undefined
+  const network = draft.get('network', plan.network)
+  if (plan.address === undefined || network === undefined) return undefined
+  const holder = holderOf(draft, network, plan.address)
+  if (holder === undefined || holder.id === plan.id) return undefined
+  // Swarm's addresses are given by one for all hosts: who held it may be on one that is lost.
+  return holder.host === host || network.swarm === true ? holder : undefined
 }
 
 function readAddress(text: string | null | undefined): string | undefined {
@@ -154,7 +167,7 @@ async function deleteEndpointCall(context: DriverContext, body: unknown): Promis
   const { EndpointID } = readRequest('DeleteEndpoint', requests.endpointRef, body)
   await context.turns.take(EndpointID, async () => {
     if (context.store.get('endpoint', EndpointID) === undefined) return
-    const { value } = await context.store.transact((draft) => deleteEndpoint(draft, EndpointID))
+    const { value } = await context.store.transact((draft) => releaseEndpoint(draft, EndpointID))
     removeLinks(context, value)
   })
   return {}

@@ -3,17 +3,22 @@
  *
  *   bridge ── port `<network>:bridge` ── port `<network>:router` ── router
  *
- * Bridge and router have the network's id unless an option names them. Made ones are deleted with
+ * With a provider, the router gets a link to the provider's (gateway/tenant.ts) and no uplink of its
+ * own. Bridge and router have the network's id unless an option names them. Made ones are deleted with
  * the last network that uses them; ones that were there before stay.
  */
 import { parseCidr } from '../packet/address.ts'
-import type { Bridge, Network, Router } from '../topology/model.ts'
+import { contains6, formatCidr6, networkOf6, parseCidr6 } from '../packet/address6.ts'
+import type { Bridge, Endpoint, Network, Router } from '../topology/model.ts'
 import type { Draft } from '../topology/store.ts'
 import { clusterMtu } from '../topology/tunnel.ts'
+import { removeTenantLink, removeUplink } from '../topology/uplink.ts'
 import { deleteEndpoint } from './endpoint.ts'
 import { DriverError } from './error.ts'
 import { macOfGateway } from './mac.ts'
 import { limits, type NetworkOptions } from './options.ts'
+import { findProvider, putProvider } from './provider.ts'
+import { removeServices } from './service.ts'
 import { refuseOverlap, subnetOf, type TakenSpace } from './subnet.ts'
 
 export interface NetworkPlan {
@@ -23,8 +28,12 @@ export interface NetworkPlan {
   readonly subnets6: Network['subnets6']
   /** What this host uses of the address space. */
   readonly host: readonly TakenSpace[]
-  /** Whose Docker asks. */
+  /** Whose Docker asks; none for Swarm's networks. */
   readonly hostId?: string | undefined
+  /** One for all hosts of a Swarm. */
+  readonly swarm?: boolean
+  /** Whether a CNI runtime asks, and not Docker. */
+  readonly isCni?: boolean
   /** Ids for a named bridge or router that must be made. */
   readonly newId: () => string
 }
@@ -43,12 +52,14 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
   const network: Network = {
     id: plan.id,
     ...(plan.hostId !== undefined && { host: plan.hostId }),
+    ...(plan.swarm === true && { swarm: true }),
     bridge: bridge.device.id,
     ownsBridge: bridge.owned,
     ...(router !== undefined && {
       router: router.device.id,
       ownsRouter: router.owned,
       routerPort: twin?.routerPort ?? `${plan.id}:router`,
+      ...findProvider(draft, plan, router.device),
     }),
     subnets: [...plan.subnets],
     subnets6: [...plan.subnets6],
@@ -63,6 +74,7 @@ export function createNetwork(draft: Draft, plan: NetworkPlan): Network {
     draft.put('bridge', { ...bridge.device, mtu: network.mtu })
   if (router !== undefined) {
     if (draft.get('router', router.device.id) === undefined) draft.put('router', router.device)
+    putProvider(draft, network, plan.options.provider)
     if (twin === undefined) putGateway(draft, network, router.device.id)
   }
   draft.put('network', network)
@@ -81,10 +93,15 @@ interface Twin {
   readonly routerPort: string
 }
 
-/** The same network of another host's Docker: same bridge, same subnets; it shares the gateway. */
+/**
+ * The same network of another host, or of Docker beside CNI: same bridge, same subnets; it shares
+ * the gateway.
+ */
 function findTwin(draft: Draft, plan: NetworkPlan, bridge: string): Twin | undefined {
   for (const other of draft.list('network')) {
-    if (other.bridge !== bridge || other.host === plan.hostId || other.id === plan.id) continue
+    if (other.bridge !== bridge || other.id === plan.id) continue
+    const isOfOurs = other.host === plan.hostId
+    if (isOfOurs && (other.cni !== undefined) === (plan.isCni === true)) continue
     if (JSON.stringify(other.subnets) !== JSON.stringify(plan.subnets)) continue
     const device = other.router === undefined ? undefined : draft.get('router', other.router)
     if (device === undefined || other.routerPort === undefined) continue
@@ -129,9 +146,11 @@ function findBridge(draft: Draft, plan: NetworkPlan): Found<Bridge> {
 
 function findRouter(draft: Draft, plan: NetworkPlan): Found<Router> | undefined {
   const name = plan.options.router
-  const hasGateway = plan.subnets.some(({ gateway }) => gateway !== undefined)
+  const all = [...plan.subnets, ...plan.subnets6]
+  const hasGateway = all.some(({ gateway }) => gateway !== undefined)
   if (name === undefined) {
-    if (plan.options.internal || !hasGateway) return undefined
+    // Of Swarm's an internal one needs it for the addresses of its services.
+    if (!hasGateway || (plan.options.internal && plan.swarm !== true)) return undefined
     return { device: { id: plan.id, adminUp: true }, owned: true }
   }
   if (!hasGateway)
@@ -149,7 +168,8 @@ function findRouter(draft: Draft, plan: NetworkPlan): Found<Router> | undefined 
 /** Links bridge and router, with the gateway addresses on the router's side. */
 function putGateway(draft: Draft, network: Network, router: string): void {
   const gateways = network.subnets.flatMap(({ gateway }) => gateway ?? [])
-  const mac = macOfGateway(gateways[0] ?? '')
+  const gateways6 = network.subnets6.flatMap(({ gateway }) => gateway ?? [])
+  const mac = macOfGateway(gateways[0] ?? gateways6[0] ?? '')
   const bridgePort = `${network.id}:bridge`
   const routerPort = `${network.id}:router`
   draft.put('port', {
@@ -167,23 +187,33 @@ function putGateway(draft: Draft, network: Network, router: string): void {
     peer: bridgePort,
     mac,
     addresses: gateways,
+    // No router advertisements: Docker sets addresses and routes itself, and a container does not
+    // start when its kernel has learned the same default route just before.
+    ...(gateways6.length > 0 && { addresses6: gateways6 }),
   })
   if (network.internal) refuseWayOut(draft, network, router)
 }
 
 /** An internal network may share a router that has a way out; its own packets must not take it. */
 function refuseWayOut(draft: Draft, network: Network, router: string): void {
-  network.subnets.forEach(({ subnet }, index) => {
+  const own = [...network.subnets, ...network.subnets6]
+  own.forEach(({ subnet }, index) => {
     draft.put('route', {
       id: `${network.id}:internal:${index}`,
       router,
-      src: subnet,
-      dst: '0.0.0.0/0',
+      src: networkText(subnet),
+      dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0',
       action: 'reject',
       // Before any default route: at equal prefixes the lowest weight wins.
       weight: 0,
     })
   })
+}
+
+/** Docker may give an IPv6 network with host bits. */
+function networkText(subnet: string): string {
+  const cidr = parseCidr6(subnet)
+  return cidr === undefined ? subnet : formatCidr6({ ...cidr, address: networkOf6(cidr) })
 }
 
 /** Removes a network with all that is its own. Returns the links that are left without a use. */
@@ -200,16 +230,44 @@ export function deleteNetwork(draft: Draft, id: string): readonly string[] {
     deleteGateway(draft, network)
   const usesBridge = others.some((other) => other.bridge === network.bridge)
   if (network.ownsBridge && !usesBridge) deleteBridge(draft, network.bridge)
-  const router = network.router
-  if (router !== undefined && network.ownsRouter === true)
-    if (!others.some((other) => other.router === router)) deleteRouter(draft, router)
+  const { router, provider } = network
+  const isUsed = (id: string) =>
+    others.some((other) => other.router === id || other.provider === id)
+  if (router !== undefined && !others.some((other) => other.router === router)) {
+    removeTenantLink(draft, router)
+    if (network.ownsRouter === true && !isUsed(router)) deleteRouter(draft, router)
+  }
+  if (provider !== undefined && network.ownsProvider === true && !isUsed(provider))
+    deleteRouter(draft, provider)
   return links
+}
+
+/** Removes an endpoint, and with the last of a network that Swarm has freed the network. */
+export function releaseEndpoint(draft: Draft, id: string): readonly string[] {
+  const network = draft.get('endpoint', id)?.network
+  const links = deleteEndpoint(draft, id)
+  if (network === undefined || draft.get('network', network)?.freed !== true) return links
+  return [...links, ...freeNetwork(draft, network)]
+}
+
+/**
+ * Swarm has a network no more. It does so seconds before its last tasks end, so the network stays
+ * until they have left. Returns the links that are left without a use.
+ */
+export function freeNetwork(draft: Draft, id: string): readonly string[] {
+  const network = draft.get('network', id)
+  if (network === undefined) return []
+  if (!draft.list('endpoint').some((endpoint) => endpoint.network === id))
+    return deleteNetwork(draft, id)
+  if (network.freed !== true) draft.put('network', { ...network, freed: true })
+  return []
 }
 
 /** The first of the hosts' networks gave its id to what the last of them takes away. */
 function deleteGateway(draft: Draft, network: Network): void {
   const base = (network.routerPort ?? `${network.id}:router`).replace(/:router$/, '')
-  network.subnets.forEach((_, index) => {
+  const own = [...network.subnets, ...network.subnets6]
+  own.forEach((_, index) => {
     draft.delete('route', `${base}:internal:${index}`)
   })
   draft.delete('port', `${base}:bridge`)
@@ -224,15 +282,12 @@ function deleteBridge(draft: Draft, id: string): void {
 
 /** A router's uplinks go with it; a router with other ports belongs to somebody by now. */
 function deleteRouter(draft: Draft, id: string): void {
+  removeServices(draft, id)
   const uplinks = draft.list('uplink').filter((uplink) => uplink.router === id)
   const ports = draft.list('port').filter((port) => port.kind === 'router' && port.router === id)
   if (ports.some((port) => !uplinks.some((uplink) => uplink.id === port.id))) return
   for (const route of draft.list('route')) if (route.router === id) draft.delete('route', route.id)
-  for (const uplink of uplinks) {
-    draft.delete('binding', uplink.id)
-    draft.delete('uplink', uplink.id)
-    draft.delete('port', uplink.id)
-  }
+  for (const uplink of uplinks) removeUplink(draft, uplink.id)
   draft.delete('router', id)
 }
 
@@ -240,18 +295,35 @@ function deleteRouter(draft: Draft, id: string): void {
 export function siblingRoutes(
   draft: { list: Draft['list'] },
   network: Network,
-  gateway: string | undefined,
+  gateways: Gateways,
 ): readonly { readonly subnet: string; readonly nextHop: string }[] {
-  if (network.router === undefined || gateway === undefined) return []
+  if (network.router === undefined) return []
+  const { four, six } = gateways
+  const by = (subnets: Network['subnets'], nextHop: string | undefined) =>
+    nextHop === undefined ? [] : subnets.map(({ subnet }) => ({ subnet, nextHop }))
   return draft
     .list('network')
     .filter((other) => other.router === network.router && other.routerPort !== network.routerPort)
-    .flatMap((other) => other.subnets.map(({ subnet }) => ({ subnet, nextHop: gateway })))
+    .flatMap((other) => [...by(other.subnets, four), ...by(other.subnets6, six)])
 }
 
-/** The gateway, without prefix length, of the subnet that `address` is in. */
-export function gatewayFor(network: Network, address: string | undefined): string | undefined {
-  const parsed = parseCidr(address ?? '')
-  if (parsed === undefined || network.routerPort === undefined) return undefined
-  return subnetOf(network, parsed.address)?.gateway?.split('/')[0]
+/** The gateway of an endpoint in each family, without prefix length. */
+export interface Gateways {
+  readonly four: string | undefined
+  readonly six: string | undefined
+}
+
+/** The gateways of the subnets that an endpoint's addresses are in. */
+export function gatewaysFor(network: Network, endpoint: Endpoint): Gateways {
+  if (network.routerPort === undefined) return { four: undefined, six: undefined }
+  const four = parseCidr(endpoint.address ?? '')
+  const six = parseCidr6(endpoint.address6 ?? '')
+  const subnet6 = network.subnets6.find(({ subnet }) => {
+    const cidr = parseCidr6(subnet)
+    return cidr !== undefined && six !== undefined && contains6(cidr, six.address)
+  })
+  return {
+    four: four && subnetOf(network, four.address)?.gateway?.split('/')[0],
+    six: subnet6?.gateway?.split('/')[0],
+  }
 }

@@ -12,6 +12,8 @@ export interface Picture {
   /** Undefined when Docker is not compared with. */
   readonly docker: readonly DockerNetwork[] | undefined
   readonly host: string
+  /** Whether Docker knows all networks of its Swarm. */
+  readonly managesSwarm?: boolean
   /** Our name among Docker's drivers. */
   readonly driver: string
 }
@@ -34,7 +36,30 @@ export function findDifferences(picture: Picture): readonly Finding[] {
           ...findNetworks(picture, picture.docker),
           ...findPools(picture, picture.docker),
         ]
-  return [...docker, ...findLinks(picture)]
+  return [...docker, ...findAttachments(picture), ...findLinks(picture)]
+}
+
+/**
+ * What CNI has left: with its network namespace a container's end of a link goes, and ours with it.
+ * Docker has no part in it.
+ */
+export function findAttachments(picture: Picture): readonly Finding[] {
+  const links = new Set(picture.links.map((link) => link.name))
+  const own = endpointsHere(picture)
+  const gone = own.flatMap((endpoint): Finding[] => {
+    const { id, cni, interface: link } = endpoint
+    if (cni === undefined || (link !== undefined && links.has(link))) return []
+    const who = `attachment ${cni.container.slice(0, 12)}/${cni.interface} (${addressOf(endpoint)})`
+    return [{ kind: 'endpoint', id, what: `${who}: its network namespace is gone` }]
+  })
+  const used = new Set(own.map(({ network }) => network))
+  const unused = picture.store
+    .list('network')
+    .filter(({ id, host, cni }) => cni !== undefined && host === picture.host && !used.has(id))
+    .map(({ id, cni }): Finding => {
+      return { kind: 'network', id, what: `network ${cni?.name} of CNI: nothing is attached to it` }
+    })
+  return [...gone, ...unused]
 }
 
 function findEndpoints(picture: Picture, docker: readonly DockerNetwork[]): Finding[] {
@@ -42,7 +67,7 @@ function findEndpoints(picture: Picture, docker: readonly DockerNetwork[]): Find
   const links = new Set(picture.links.map((link) => link.name))
   const known = new Set(ours.flatMap((network) => network.endpoints.map(({ id }) => id)))
   const gone = endpointsHere(picture)
-    .filter((endpoint) => !known.has(endpoint.id))
+    .filter(({ id, cni }) => cni === undefined && !known.has(id))
     .map(
       (endpoint): Finding => ({
         kind: 'endpoint',
@@ -69,17 +94,27 @@ function findNetworks(picture: Picture, docker: readonly DockerNetwork[]): Findi
   const known = new Set(ours.map((network) => network.id))
   const gone = picture.store
     .list('network')
-    .filter(({ id, host = picture.host }) => host === picture.host && !known.has(id))
+    .filter((network) => isJudgedHere(picture, network) && !known.has(network.id))
     .map((network): Finding => {
       const what = `network ${short(network.id)}${subnetsOf(network)}: Docker has it no more`
       return { kind: 'network', id: network.id, what }
     })
   const unknown = ours
-    .filter((network) => picture.store.get('network', network.id) === undefined)
+    .filter(({ id, swarm, endpoints }) => {
+      // Of Swarm's the first host with a task writes it.
+      if (swarm === true && endpoints.length === 0) return false
+      return picture.store.get('network', id) === undefined
+    })
     .map(({ id, name }) =>
       report(id, `network ${name} is unknown here; remove it and create it again`),
     )
   return [...gone, ...unknown]
+}
+
+function isJudgedHere({ host, managesSwarm }: Picture, network: Network): boolean {
+  if (network.cni !== undefined) return false
+  if (network.swarm === true) return managesSwarm === true && network.freed !== true
+  return (network.host ?? host) === host
 }
 
 function subnetsOf({ subnets }: Network): string {
@@ -95,9 +130,13 @@ function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[
     if (others === undefined) addresses.set(address.pool, [address])
     else others.push(address)
   }
+  const attached = new Set(endpointsHere(picture).flatMap(({ cni }) => cni?.addresses ?? []))
+  const cni = picture.store.list('network').flatMap((network) => network.cni ?? [])
   return picture.store.list('pool').flatMap((pool): Finding[] => {
+    const isOfCni = cni.some(({ pools }) => pools.includes(pool.id))
     const users = ours.filter((network) => network.subnets.includes(pool.subnet))
     const held = addresses.get(pool.id) ?? []
+    if (users.length === 0 && isOfCni) return []
     if (users.length === 0 && isOfOthers(picture, pool.subnet, held)) return []
     if (users.length === 0)
       return [
@@ -111,7 +150,7 @@ function findPools(picture: Picture, docker: readonly DockerNetwork[]): Finding[
     )
     return held
       .filter(({ host = picture.host }) => host === picture.host)
-      .filter(({ gateway, address }) => !gateway && !used.has(address))
+      .filter(({ id, gateway, address }) => !gateway && !used.has(address) && !attached.has(id))
       .map(({ id, address }) => ({
         kind: 'address',
         id,

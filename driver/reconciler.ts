@@ -5,11 +5,12 @@
  */
 import createDebug from 'debug'
 import type { Draft } from '../topology/store.ts'
+import { removeAttachment, removeNetwork } from './cni-network.ts'
 import type { DriverContext } from './context.ts'
-import type { DockerView } from './docker.ts'
-import { deleteEndpoint } from './endpoint.ts'
-import { deleteNetwork } from './network.ts'
-import { type Finding, findDifferences } from './reconcile.ts'
+import type { DockerNetwork, DockerView } from './docker.ts'
+import { freeNetwork } from './network.ts'
+import { Passes } from './passes.ts'
+import { type Finding, findAttachments, findDifferences, type Picture } from './reconcile.ts'
 
 const log = createDebug('midonet:driver')
 
@@ -48,15 +49,17 @@ export class Reconciler {
   /** What is wrong, by kind and id, and since when it has been seen. */
   #seen = new Map<string, { readonly since: number; told: boolean }>()
   #problem: string | undefined
-  #running: Promise<void> | undefined
-  #timer: NodeJS.Timeout | undefined
-  #dueAt = Number.POSITIVE_INFINITY
+  #known: readonly DockerNetwork[] | undefined
   #stopWatch: (() => void) | undefined
-  #started = false
+  readonly #passes: Passes
 
   constructor(settings: ReconcilerSettings) {
     this.#settings = settings
     this.#now = settings.now ?? (() => performance.now())
+    this.#passes = new Passes(async () => {
+      await this.#pass()
+      return this.#seen.size > 0 ? limits.confirmMs : limits.passMs
+    }, this.#now)
   }
 
   /** Oldest first; bounded. */
@@ -69,6 +72,11 @@ export class Reconciler {
     return this.#problem
   }
 
+  /** What Docker said last; undefined until it has said something. */
+  get known(): readonly DockerNetwork[] | undefined {
+    return this.#known
+  }
+
   /** Adds to the repairs. */
   report(what: string): void {
     log('repair: %s', what)
@@ -77,51 +85,38 @@ export class Reconciler {
   }
 
   start(): void {
-    if (this.#started) return
-    this.#started = true
-    this.#stopWatch = this.#settings.docker?.watch(() => this.#schedule(limits.eventMs))
-    this.#schedule(0)
+    if (this.#passes.isStarted) return
+    this.#stopWatch = this.#settings.docker?.watch(() => this.#passes.within(limits.eventMs))
+    this.#passes.start()
   }
 
   stop(): void {
-    this.#started = false
+    this.#passes.stop()
     this.#stopWatch?.()
-    clearTimeout(this.#timer)
-    this.#dueAt = Number.POSITIVE_INFINITY
   }
 
   /** Compares once; resolves when the repairs are done. Never rejects. */
   pass(): Promise<void> {
-    this.#running ??= this.#pass().finally(() => {
-      this.#running = undefined
-    })
-    return this.#running
-  }
-
-  #schedule(ms: number): void {
-    if (!this.#started || this.#now() + ms >= this.#dueAt) return
-    this.#dueAt = this.#now() + ms
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(async () => {
-      this.#dueAt = Number.POSITIVE_INFINITY
-      await this.pass()
-      this.#schedule(this.#seen.size > 0 ? limits.confirmMs : limits.passMs)
-    }, ms)
-    this.#timer.unref()
+    return this.#passes.run()
   }
 
   async #pass(): Promise<void> {
     try {
       const context = await this.#settings.ready
-      const docker = await this.#settings.docker?.networks(this.#settings.driver)
-      this.#problem = undefined
-      const findings = findDifferences({
+      const hasSwarm = context.store.list('network').some(({ swarm }) => swarm === true)
+      const docker = await this.#askDocker(hasSwarm)
+      const picture = {
         store: context.store,
         links: context.links.list(),
-        docker,
+        docker: docker?.docker,
+        managesSwarm: docker?.managesSwarm ?? false,
         host: context.host,
         driver: this.#settings.driver,
-      })
+      }
+      // While Docker cannot be asked nothing is judged but what is none of its business. What was
+      // wrong before the gap must be seen twice again.
+      const isBlind = this.#settings.docker !== undefined && docker === undefined
+      const findings = isBlind ? findAttachments(picture) : findDifferences(picture)
       for (const finding of this.#confirmed(context, findings).slice(0, limits.repairsPerPass))
         await this.#repair(context, finding)
     } catch (error) {
@@ -129,6 +124,23 @@ export class Reconciler {
       log('no pass: %s', this.#problem)
       // What was wrong before the gap must be seen twice again.
       this.#seen.clear()
+    }
+  }
+
+  async #askDocker(
+    hasSwarm: boolean,
+  ): Promise<Pick<Picture, 'docker' | 'managesSwarm'> | undefined> {
+    try {
+      const { docker: view, driver } = this.#settings
+      const docker = await view?.networks(driver)
+      const managesSwarm = hasSwarm && ((await view?.managesSwarm?.()) ?? false)
+      this.#problem = undefined
+      this.#known = docker ?? this.#known
+      return { docker, managesSwarm }
+    } catch (error) {
+      this.#problem = error instanceof Error ? error.message : String(error)
+      log('Docker is not compared with: %s', this.#problem)
+      return undefined
     }
   }
 
@@ -186,9 +198,11 @@ function removeObject(
 ): readonly string[] {
   switch (kind) {
     case 'endpoint':
-      return deleteEndpoint(draft, id)
+      return removeAttachment(draft, id)
     case 'network':
-      return deleteNetwork(draft, id)
+      return draft.get('network', id)?.swarm === true
+        ? freeNetwork(draft, id)
+        : removeNetwork(draft, id)
     case 'address':
       draft.delete('address', id)
       return []

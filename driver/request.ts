@@ -14,6 +14,21 @@ const options = z
   .nullish()
   .transform((value) => value ?? {})
 
+/** What `midonet dpctl` does. */
+export const dpctlCommands = [
+  'show',
+  'dump-flows',
+  'dump-ports',
+  'dump-meters',
+  'add-flow',
+  'del-flow',
+  'add-meter',
+  'del-meter',
+  'add-if',
+  'del-if',
+] as const
+export type DpctlCommand = (typeof dpctlCommands)[number]
+
 const ipamData = z.object({
   Pool: text,
   Gateway: text.nullish(),
@@ -49,6 +64,7 @@ export const requests = {
     Pool: text.nullish(),
     SubPool: text.nullish(),
     V6: z.boolean().nullish(),
+    Options: options,
   }),
   poolRef: z.object({ PoolID: z.string().min(1).max(192) }),
   requestAddress: z.object({
@@ -58,11 +74,14 @@ export const requests = {
   }),
   trace: z.object({ port: z.string().min(1).max(192), packet: z.string().min(1) }),
   dpctl: z.object({
-    command: z.enum(['show', 'dump-flows', 'dump-ports', 'add-flow', 'del-flow']),
+    command: z.enum(dpctlCommands),
     words: z.array(z.string().max(8192)).max(2),
   }),
   releaseAddress: z.object({ PoolID: z.string().min(1).max(192), Address: text }),
 } as const
+
+/** CreateNetwork's body. */
+export type NetworkRequest = z.infer<typeof requests.createNetwork>
 
 const portMapSchema = z
   .array(

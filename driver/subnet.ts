@@ -2,6 +2,7 @@
 
 import type { Links } from '../datapath/link.ts'
 import { type Cidr, contains, formatCidr, overlaps, parseCidr } from '../packet/address.ts'
+import { overlaps6, parseCidr6 } from '../packet/address6.ts'
 import type { Network } from '../topology/model.ts'
 import { DriverError } from './error.ts'
 
@@ -42,6 +43,7 @@ export function refuseOverlap(
   others: readonly Network[],
   host: readonly TakenSpace[],
 ): void {
+  refuseOverlap6(network, others)
   const subnets = network.subnets.flatMap(({ subnet }) => parseCidr(subnet) ?? [])
   subnets.forEach((subnet, index) => {
     if (subnets.slice(index + 1).some((other) => overlaps(subnet, other)))
@@ -56,28 +58,43 @@ export function refuseOverlap(
   })
 }
 
-/** Whether the host has a route to the network, so that its addresses must be unique there. */
-export function hasWayOut(network: Network): boolean {
+/** Whether the host has a route to the network, where no other router has the same subnet. */
+function hasWayOut(network: Network): boolean {
   return !network.internal && network.gatewayMode === 'virtual' && network.router !== undefined
 }
 
 function refuseNetwork(network: Network, subnet: Cidr, other: Network): void {
   // The same network, of another host's Docker.
   if (network.routerPort !== undefined && network.routerPort === other.routerPort) return
-  const sameRouter = network.router !== undefined && network.router === other.router
-  if (!sameRouter && !(hasWayOut(network) && hasWayOut(other))) return
+  // Each router's networks are behind its own NAT: only who shares a router must keep apart.
+  if (network.router === undefined || network.router !== other.router) return
   for (const taken of other.subnets) {
     const space = parseCidr(taken.subnet)
     if (space === undefined || !overlaps(subnet, space)) continue
-    const owner = `network ${other.id.slice(0, 12)}`
-    if (sameRouter)
-      throw overlap(
-        subnet,
-        taken.subnet,
-        `${owner} on the same router`,
-        'choose another --subnet or another org.midonet.router',
-      )
-    throw overlap(subnet, taken.subnet, owner, remedyForWayOut)
+    throw overlap(
+      subnet,
+      taken.subnet,
+      `network ${other.id.slice(0, 12)} on the same router`,
+      'choose another --subnet or another org.midonet.router',
+    )
+  }
+}
+
+/** Of IPv6, only networks of one router must keep apart. */
+function refuseOverlap6(network: Network, others: readonly Network[]): void {
+  for (const other of others) {
+    if (other.id === network.id || network.router === undefined) continue
+    if (network.router !== other.router || network.routerPort === other.routerPort) continue
+    for (const { subnet } of network.subnets6)
+      for (const { subnet: taken } of other.subnets6) {
+        const [own, space] = [parseCidr6(subnet), parseCidr6(taken)]
+        if (own === undefined || space === undefined || !overlaps6(own, space)) continue
+        const what = `midonet: subnet ${subnet} overlaps ${taken} of network ${other.id.slice(0, 12)}`
+        throw new DriverError(
+          'OVERLAP',
+          `${what} on the same router; choose another --subnet or another org.midonet.router`,
+        )
+      }
   }
 }
 

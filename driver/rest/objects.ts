@@ -9,7 +9,8 @@
  *   DELETE /v1/KIND/ID?cascade=true             with its parts
  *   GET    /v1/KIND/ID/KIND2                    the objects of KIND2 that name this one
  *   POST   /v1/transaction                      several changes, all or nothing
- *   GET    /v1/watch?kind=A,B&list=true         changes as they happen (server-sent events)
+ *   GET    /v1/watch?kind=A,B&list=true         changes as they happen (server-sent events);
+ *                                               applied=true: once the datapath reflects them
  *   GET    /v1/openapi.json                     all this for machines
  */
 import { randomUUID } from 'node:crypto'
@@ -32,6 +33,7 @@ import {
   transactionSchema,
 } from './operation.ts'
 import { pageOf, readListQuery } from './query.ts'
+import { tellable, tellableAll } from './secret.ts'
 import { Watchers } from './watch.ts'
 
 export const limits = { readyMs: 5_000, commitMs: 12_000 } as const
@@ -56,7 +58,7 @@ export function createObjectsRouter({ store, settled }: Settings): Router {
     await within(limits.commitMs, late, settled?.(revision) ?? Promise.resolve()).catch(() => {})
     return { done: value, revision }
   }
-  const watchers = new Watchers(store)
+  const watchers = new Watchers(store, settled)
 
   router.get('/', (_, response) => {
     response.json({ kinds })
@@ -75,7 +77,7 @@ export function createObjectsRouter({ store, settled }: Settings): Router {
   })
   router.get('/:kind', async (request, response) => {
     const kind = readKind(request.params.kind)
-    sendPage(request, response, (await opened()).list(kind))
+    sendPage(request, response, tellableAll(kind, (await opened()).list(kind)))
   })
   router.post('/:kind', async (request, response) => {
     const value = readBody(request)
@@ -127,13 +129,13 @@ function readBody({ body }: Request): object {
 
 function find(store: Store, kind: Kind, id: string): ObjectOf<Kind> {
   const value = store.get(kind, id)
-  if (value !== undefined) return value
+  if (value !== undefined) return tellable(kind, value)
   throw new DriverError('NOT_FOUND', `no ${kind} has the id ${id.slice(0, 192)}`)
 }
 
 /** The objects of `part` that name object `id` of `kind`. */
 function usersOf(store: Store, kind: Kind, id: string, part: Kind): readonly ObjectOf<Kind>[] {
-  return store.list(part).filter((value) => {
+  return tellableAll(part, store.list(part)).filter((value) => {
     // Kind and value come from the same list; the type system cannot see it.
     const entry = { kind: part, id: value.id, value } as Entry
     return referencesOf(entry).some((reference) => reference.kind === kind && reference.id === id)

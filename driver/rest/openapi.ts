@@ -165,6 +165,12 @@ const commonPaths: Json = {
       parameters: [
         { name: 'kind', in: 'query', schema: string, description: 'kinds, with commas between' },
         { name: 'list', in: 'query', schema: { type: 'boolean' } },
+        {
+          name: 'applied',
+          in: 'query',
+          schema: { type: 'boolean' },
+          description: 'told once the datapath of the host reflects a change',
+        },
       ],
       responses: {
         200: { description: 'server-sent events', content: { 'text/event-stream': {} } },

@@ -10,6 +10,7 @@ import { bindPort } from '../../topology/tunnel.ts'
 import { DriverError } from '../error.ts'
 import { checkPrecondition, type Precondition } from './etag.ts'
 import { mergePatch } from './merge-patch.ts'
+import { tellable, withStanding } from './secret.ts'
 
 export const limits = { operationsMax: 1000 } as const
 
@@ -104,7 +105,7 @@ export function applyOperation(draft: Draft, operation: Operation): Done {
   if (!isWritable(kind))
     throw new DriverError('FORBIDDEN', `${kind} objects are kept by the agents; they can be read`)
   const standing = draft.get(kind, name)
-  checkPrecondition(precondition, standing)
+  checkPrecondition(precondition, standing && tellable(kind, standing))
   if (op === 'create' && standing !== undefined)
     throw new DriverError('CONFLICT', `${kind} ${name} is there already; choose another id`)
   if ((op === 'patch' || op === 'delete') && standing === undefined)
@@ -114,7 +115,8 @@ export function applyOperation(draft: Draft, operation: Operation): Done {
     else draft.delete(kind, name)
     return { kind, id: name, value: undefined, created: false }
   }
-  return put(draft, kind, name, op === 'patch' ? mergePatch(standing, value) : value, !standing)
+  const wanted = withStanding(kind, value, standing)
+  return put(draft, kind, name, op === 'patch' ? mergePatch(standing, wanted) : wanted, !standing)
 }
 
 function put(draft: Draft, kind: Kind, id: string, value: unknown, created: boolean): Done {
@@ -125,7 +127,8 @@ function put(draft: Draft, kind: Kind, id: string, value: unknown, created: bool
   draft.put(kind, object)
   // A port gets its tunnel key when it is bound, by whomever.
   if (kind === 'binding') completeBinding(draft, id)
-  return { kind, id, value: draft.get(kind, id), created }
+  const written = draft.get(kind, id)
+  return { kind, id, value: written && tellable(kind, written), created }
 }
 
 function completeBinding(draft: Draft, id: string): void {

@@ -6,13 +6,15 @@
  *   data: {"kind":"port","id":"p1","value":{…}}        without value: deleted
  *
  * With `?list=true` all objects come first as changes of the current revision, then an event
- * `listed`. A reader who cannot follow is cut off rather than waited for, and may come again.
+ * `listed`. With `?applied=true` a change is told once this host's datapath reflects it. A reader
+ * who cannot follow is cut off rather than waited for, and may come again.
  */
 import type { Request, Response } from 'express'
-import { type Kind, kinds } from '../../topology/model.ts'
-import type { Store } from '../../topology/store.ts'
+import { type Kind, kinds, type ObjectOf } from '../../topology/model.ts'
+import type { ChangeBatch, Revision, Store } from '../../topology/store.ts'
 import { DriverError } from '../error.ts'
 import { readKind } from './operation.ts'
+import { tellable } from './secret.ts'
 
 export const limits = {
   watchersMax: 64,
@@ -25,15 +27,17 @@ export const limits = {
 /** The streams of one API; they end with the store. */
 export class Watchers {
   readonly #store: Promise<Store>
+  readonly #settled: ((revision: Revision) => Promise<void>) | undefined
   #count = 0
 
-  constructor(store: Promise<Store>) {
+  constructor(store: Promise<Store>, settled?: (revision: Revision) => Promise<void>) {
     this.#store = store
+    this.#settled = settled
   }
 
   /** Answers a request with changes until its sender goes. @throws DriverError */
   async serve(request: Request, response: Response): Promise<void> {
-    const { kind, list } = request.query
+    const { kind, list, applied } = request.query
     const wanted = typeof kind === 'string' ? kind.split(',').map(readKind) : undefined
     if (this.#count >= limits.watchersMax)
       throw new DriverError('BUSY', `${limits.watchersMax} watch already; try again later`)
@@ -41,7 +45,12 @@ export class Watchers {
     try {
       const store = await this.#store
       start(request, response)
-      await stream(store, response, wanted && new Set(wanted), list === 'true')
+      const settled = applied === 'true' ? this.#settled : undefined
+      await stream(store, response, {
+        wanted: wanted && new Set(wanted),
+        list: list === 'true',
+        settled,
+      })
     } finally {
       this.#count--
     }
@@ -58,20 +67,23 @@ function start(request: Request, response: Response): void {
   response.flushHeaders()
 }
 
-function stream(
-  store: Store,
-  response: Response,
-  wanted: ReadonlySet<Kind> | undefined,
-  list: boolean,
-): Promise<void> {
+interface Wish {
+  readonly wanted: ReadonlySet<Kind> | undefined
+  readonly list: boolean
+  /** Changes are told when this resolves. */
+  readonly settled: ((revision: Revision) => Promise<void>) | undefined
+}
+
+function stream(store: Store, response: Response, { wanted, list, settled }: Wish): Promise<void> {
   // What stands is sent whole, however much it is; a reader may be behind by that and a bit.
   let waitingSizeMax = Number.POSITIVE_INFINITY
   const send = (text: string) => {
     if (response.writableLength > waitingSizeMax) response.destroy()
     else response.write(text)
   }
-  const tell = (revision: number, kind: Kind, id: string, value: unknown) => {
+  const tell = (revision: number, kind: Kind, id: string, object: ObjectOf<Kind> | undefined) => {
     if (wanted?.has(kind) === false) return
+    const value = object && tellable(kind, object)
     send(`id: ${revision}\nevent: change\ndata: ${JSON.stringify({ kind, id, value })}\n\n`)
   }
   // One piece instead of one for each object.
@@ -83,8 +95,21 @@ function stream(
   } else send(`id: ${store.revision}\nevent: ready\ndata: {}\n\n`)
   response.uncork()
   waitingSizeMax = limits.waitingSizeMax + response.writableLength
-  const stop = store.watch(({ revision, changes }) => {
+  const tellBatch = ({ revision, changes }: ChangeBatch) => {
     for (const { kind, id, value } of changes) tell(revision, kind, id, value)
+  }
+  let last = Promise.resolve()
+  const stop = store.watch((batch) => {
+    if (settled === undefined) return tellBatch(batch)
+    // A datapath that does not take it in time is cut off from its readers, as they are when slow.
+    const isApplied = settled(batch.revision).then(
+      () => true,
+      () => false,
+    )
+    last = last.then(async () => {
+      if (await isApplied) tellBatch(batch)
+      else response.destroy()
+    })
   })
   const beat = setInterval(() => send(':\n\n'), limits.beatMs)
   return new Promise((resolve) => {
