@@ -64,7 +64,7 @@ export class Aliases {
     const above = collection.parentOf?.(item)
     if (above === undefined) return this.noteAll(collection, undefined)
     for (const parentName of parentsOf(collection)) {
-      const parents = findCollection(parentName, undefined)
+      const parents = anyCollection(parentName)
       const parent = await parents?.find?.(this.#client, above)
       if (parents === undefined || parent === undefined) continue
       await this.of(parentName, above)
@@ -94,8 +94,24 @@ export class Aliases {
     const found =
       items.find((item) => item.id === id) ?? (named.length === 1 ? named[0] : undefined)
     if (found !== undefined) return found
+    const called = await this.#called(collection, items, word)
+    if (called !== undefined) return called
     const many = named.length > 1 ? `; ${named.length} have that name, say the id` : ''
     throw new CliError('NOT_FOUND', `there is no ${collection.name} ${word}${many}`)
+  }
+
+  /** What Docker calls so: a container is its port, a network its bridge and its router. */
+  async #called(
+    collection: Collection,
+    items: readonly Item[],
+    word: string,
+  ): Promise<Item | undefined> {
+    if (!['port', 'bridge', 'router'].includes(collection.name)) return undefined
+    const ids = Object.entries(await this.#client.names()).flatMap(([id, name]) =>
+      name === word ? [id] : [],
+    )
+    const called = items.filter(({ id }) => ids.includes(id))
+    return called.length === 1 ? called[0] : undefined
   }
 
   /** `router0:port2`, from the left. */

@@ -1,11 +1,26 @@
 /** All collections, and how they hang together. */
+import { balancing } from './balance.ts'
+import { bgp } from './bgp.ts'
 import type { Collection } from './collection.ts'
 import { devices } from './device.ts'
+import { dockers } from './docker.ts'
 import { hosts } from './host.ts'
+import { mirrors } from './mirror.ts'
 import { policy } from './policy.ts'
+import { routes } from './route.ts'
 import { services } from './service.ts'
 
-export const catalog: readonly Collection[] = [...devices, ...policy, ...services, ...hosts]
+export const catalog: readonly Collection[] = [
+  ...devices,
+  ...routes,
+  ...bgp,
+  ...policy,
+  ...services,
+  ...balancing,
+  ...mirrors,
+  ...hosts,
+  ...dockers,
+]
 
 /** What may stand below an object of `parent`, or at the top. */
 export function childrenOf(parent: string | undefined): readonly Collection[] {

@@ -63,6 +63,16 @@ export class Client {
     return (value as { results: { value?: Item }[] }).results.map((result) => result.value)
   }
 
+  /** Docker's names, by the ids of ports, bridges and routers; none when nobody knows them. */
+  async names(): Promise<Readonly<Record<string, string>>> {
+    try {
+      return (await this.call('GET', '/names')) as Readonly<Record<string, string>>
+    } catch (error) {
+      if (error instanceof CliError) return {}
+      throw error
+    }
+  }
+
   /** Other parts of the API, such as `/trace`. */
   async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
     return (await this.#ask(method, path, body)).value
@@ -72,7 +82,7 @@ export class Client {
     this.#agent.destroy()
   }
 
-  async #ask(method: string, path: string, body?: unknown): Promise<Answer> {
+  async #ask(method: string, path: string, body?: unknown, isAgain = false): Promise<Answer> {
     const sent = await this.#open(method, path)
     const text = body === undefined ? undefined : JSON.stringify(body)
     return new Promise((resolve, reject) => {
@@ -82,7 +92,12 @@ export class Client {
       sent.setTimeout(limits.answerMs, () =>
         sent.destroy(new CliError('UNREACHABLE', 'the agent does not answer')),
       )
-      sent.on('error', (error) => reject(unreachable(this.#settings, error)))
+      sent.on('error', (error) => {
+        // A connection that the agent closed because it was idle has brought nothing there.
+        const isIdle = sent.reusedSocket && 'code' in error && error.code === 'ECONNRESET'
+        if (isIdle && !isAgain) resolve(this.#ask(method, path, body, true))
+        else reject(unreachable(this.#settings, error))
+      })
       sent.end(text)
     })
   }

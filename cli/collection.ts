@@ -28,6 +28,8 @@ export interface Attribute {
   readonly values?: readonly string[]
   /** The collection whose objects it names; several with commas between. */
   readonly refers?: string
+  /** The collections of which it names one object; as text it is `COLLECTION:ID`. */
+  readonly refersToOneOf?: readonly string[]
 }
 
 export interface Collection {
@@ -37,6 +39,8 @@ export interface Collection {
   /** The collection it is found under; undefined at the top. */
   readonly parent: string | undefined
   readonly attributes: readonly Attribute[]
+  /** What is listed here has its place, and so its alias, below another parent. */
+  readonly isElsewhere?: boolean
   list(client: Client, parent: Item | undefined): Promise<readonly Item[]>
   /** One object by its id, without reading all. */
   find?(client: Client, id: string): Promise<Item | undefined>
@@ -51,7 +55,7 @@ export interface Collection {
 
 export interface StoredSettings {
   readonly name: string
-  readonly alias: string
+  readonly alias: string | undefined
   readonly kind: string
   readonly parent?: { readonly collection: string; readonly field: string }
   /** Fields of a new object besides what is typed; also what tells it from others of the kind. */
@@ -66,6 +70,18 @@ export interface StoredSettings {
     item: Item | undefined,
     object: Readonly<Record<string, unknown>>,
   ) => Promise<readonly Change[]>
+  /** Takes out of an object what is kept in others: `own` is left. */
+  readonly split?: (
+    client: Client,
+    kind: string,
+    id: string,
+    object: Readonly<Record<string, unknown>>,
+  ) => Promise<Split>
+}
+
+export interface Split {
+  readonly own: Readonly<Record<string, unknown>>
+  readonly others: readonly Change[]
 }
 
 /** A collection whose objects are a kind of the topology's. */
@@ -78,6 +94,8 @@ export function stored(settings: StoredSettings): Collection {
       patch = merge(patch, byName.get(attribute)?.write?.(value, item) ?? {})
     return merge(patch, settings.combine?.(item, values) ?? {})
   }
+  const split = async (client: Client, id: string, object: Readonly<Record<string, unknown>>) =>
+    (await settings.split?.(client, kind, id, object)) ?? { own: object, others: [] }
   return {
     name,
     alias,
@@ -100,21 +118,29 @@ export function stored(settings: StoredSettings): Collection {
         patch,
       )
       const along = (await settings.along?.(client, undefined, object)) ?? []
-      const [made] = await client.transact([
-        { op: 'create', kind, value: withoutNull(object) },
-        ...along,
-      ])
+      const { own, others } = await split(client, String(object.id), object)
+      const value = withoutNull(own)
+      const [made] = await client.transact([{ op: 'create', kind, value }, ...along, ...others])
       return made ?? { id: String(object.id) }
     },
     async set(client, item, values) {
       const patch = patchOf(item, values)
       const along = (await settings.along?.(client, item, patch)) ?? []
-      await client.transact([{ op: 'patch', kind, id: item.id, value: patch }, ...along])
+      const { own, others } = await split(client, item.id, patch)
+      const { id } = item
+      const change = { op: 'patch', kind, id, value: own } as const
+      await client.transact([...(Object.keys(own).length > 0 ? [change] : []), ...along, ...others])
     },
     async remove(client, item) {
       await client.transact([{ op: 'delete', kind, id: item.id, cascade: true }])
     },
   }
+}
+
+/** What is listed and shown, but kept by the agents alone. */
+export function readOnly(collection: Collection): Collection {
+  const { create: _, set: __, remove: ___, ...rest } = collection
+  return { ...rest, attributes: rest.attributes.map((one) => ({ ...one, readOnly: true })) }
 }
 
 /** Objects within objects merge, all else replaces; nulls stay, for a merge patch. */

@@ -41,6 +41,12 @@ const ports: Codec = {
   },
 }
 
+/** A host's address stands for the network of it alone. */
+const network: Codec = {
+  decode: String,
+  encode: (text) => (text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`),
+}
+
 const list: Codec = {
   decode: (value) => (Array.isArray(value) ? value.join(',') : String(value)),
   encode: (text) => text.split(','),
@@ -100,9 +106,15 @@ function macs(name: string, path: string): readonly Field[] {
         const mask = at(item, `${path}.is.mask`)
         return typeof mask === 'string' ? mask : undefined
       },
-      write: ({ text }) => nest(`${path}.is.mask`, text ?? null),
+      write: ({ text }) => nest(`${path}.is.mask`, text === undefined ? null : spellMask(text)),
     },
   ]
+}
+
+/** `ffff.ff00.0000`, as the original has it, is `ff:ff:ff:00:00:00`. */
+function spellMask(text: string): string {
+  if (!/^[0-9a-f]{4}(\.[0-9a-f]{4}){2}$/i.test(text)) return text
+  return text.replaceAll('.', '').match(/../g)?.join(':') ?? text
 }
 
 const traversed: Codec = {
@@ -132,8 +144,8 @@ export function conditionFields(within: string): readonly Field[] {
     ...macs('hw-src', path('ethSrc')),
     ...macs('hw-dst', path('ethDst')),
     match('ethertype', path('ethType'), numeric),
-    match('src', path('src')),
-    match('dst', path('dst')),
+    match('src', path('src'), network),
+    match('dst', path('dst'), network),
     match('proto', path('protocol'), protocol),
     match('tos', path('tos'), numeric),
     match('src-port', path('srcPorts'), ports),
@@ -165,9 +177,11 @@ export function conditionFields(within: string): readonly Field[] {
       read: () => undefined,
       write: ({ text }) => nest(path('vlan'), text === 'true' ? { is: 'none', not: null } : null),
     },
-    match('traversed-device', path('traversed'), traversed),
-    match('icmp-data-src', path('icmpDataSrc')),
-    match('icmp-data-dst', path('icmpDataDst')),
+    match('traversed-device', path('traversed'), traversed, {
+      refersToOneOf: ['bridge', 'router', 'port'],
+    }),
+    match('icmp-data-src', path('icmpDataSrc'), network),
+    match('icmp-data-dst', path('icmpDataDst'), network),
     {
       name: 'match-nw-dst-rewritten',
       values: ['true', 'false'],

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto'
 import type { Change, Client, Item } from './client.ts'
 import { type Collection, stored, textOf, type Values } from './collection.ts'
 import { CliError } from './error.ts'
-import { choice, type Field, field, number, reference, references, state } from './field.ts'
+import { type Field, field, number, reference, references, state } from './field.ts'
+import { balancer, deviceMirrors, portMirrors, splitNaming, withNaming } from './mirrored.ts'
 
 const name = field('name', 'name')
 const filters = [
@@ -15,47 +16,27 @@ const qosPolicy = reference('qos-policy', 'qosPolicy', 'qos-policy')
 /** Of what leaves by the port, or by the ports of the bridge; bytes of an IP packet. */
 const mtu = number('mtu', 'mtu')
 
-const router = stored({
-  name: 'router',
-  alias: 'router',
-  kind: 'router',
-  defaults: () => ({ adminUp: true }),
-  fields: [name, state, ...filters],
-})
+const router = device('router', [balancer, number('asn', 'asn')])
+const bridge = device('bridge', [qosPolicy, mtu])
 
-const bridge = stored({
-  name: 'bridge',
-  alias: 'bridge',
-  kind: 'bridge',
-  defaults: () => ({ adminUp: true }),
-  fields: [name, state, ...filters, qosPolicy, mtu],
-})
-
-const route = stored({
-  name: 'route',
-  alias: 'route',
-  kind: 'route',
-  parent: { collection: 'router', field: 'router' },
-  defaults: () => ({ action: 'port', weight: 100 }),
-  // From anywhere, of the same family.
-  combine: (item, values) => {
-    if (item !== undefined || values.has('src')) return {}
-    return { src: values.get('dst')?.text?.includes(':') === true ? '::/0' : '0.0.0.0/0' }
-  },
-  fields: [
-    choice('type', 'action', {
-      normal: 'port',
-      blackhole: 'blackhole',
-      reject: 'reject',
-      local: 'local',
-    }),
-    field('src', 'src'),
-    field('dst', 'dst'),
-    field('gw', 'gateway'),
-    reference('port', 'port', 'port'),
-    number('weight', 'weight'),
-  ],
-})
+function device(kind: string, fields: readonly Field[]): Collection {
+  const devices = stored({
+    name: kind,
+    alias: kind,
+    kind,
+    defaults: () => ({ adminUp: true }),
+    split: splitNaming,
+    fields: [name, state, ...filters, ...fields, ...deviceMirrors],
+  })
+  return {
+    ...devices,
+    list: async (client, parent) => withNaming(client, await devices.list(client, parent)),
+    async find(client, id) {
+      const found = await client.find(kind, id)
+      return found && (await withNaming(client, [found]))[0]
+    },
+  }
+}
 
 /** Set by the list of ports: whether an interface of a host is bound to it. */
 const plugged: Field = {
@@ -64,12 +45,26 @@ const plugged: Field = {
   read: (item) => (item.plugged === undefined ? undefined : item.plugged === true ? 'yes' : 'no'),
 }
 
-const commonOfPorts = [
-  state,
-  plugged,
-  ...filters,
+/** Set by the list of ports: Docker's name for what is behind it. */
+const container: Field = {
+  name: 'container',
+  readOnly: true,
+  read: (item) => (item.plugged === true ? textOf(item.container) : undefined),
+}
+
+/** Set by the list of ports: whether the interface is in its host's datapath. */
+const active: Field = {
+  name: 'active',
+  readOnly: true,
+  hidden: true,
+  read: (item) => (item.active === undefined ? undefined : String(item.active)),
+}
+
+const commonOfPorts = [state, plugged, active, container, ...filters]
+const linksOfPorts = [
   reference('peer', 'peer', 'port'),
   references('port-groups', 'portGroups', 'port-group'),
+  ...portMirrors,
 ]
 
 /** `address A net N` for one, `addresses C,C` for several; both are taken. */
@@ -91,10 +86,13 @@ const routerPortFields: readonly Field[] = [
   field('mac', 'mac'),
   mtu,
   ...addresses,
+  ...linksOfPorts,
 ]
 const bridgePortFields: readonly Field[] = [
   reference('device', 'bridge', 'bridge', { readOnly: true }),
   ...commonOfPorts,
+  number('vlan', 'vlan'),
+  ...linksOfPorts,
   qosPolicy,
 ]
 
@@ -129,17 +127,36 @@ const anyPort: Collection = {
 function portCollection(
   settings: Omit<Parameters<typeof stored>[0], 'name' | 'alias' | 'kind'>,
 ): Collection {
-  const ports = stored({ name: 'port', alias: 'port', kind: 'port', along: linkAlong, ...settings })
+  const ports = stored({
+    name: 'port',
+    alias: 'port',
+    kind: 'port',
+    along: linkAlong,
+    split: splitNaming,
+    ...settings,
+  })
   const { create: _, ...others } = ports
   return {
     ...(settings.parent === undefined ? others : ports),
+    async find(client, id) {
+      const found = await client.find('port', id)
+      return found && (await withNaming(client, [found]))[0]
+    },
     async list(client, parent) {
-      const [items, bindings] = await Promise.all([
+      const [items, bindings, actives, names] = await Promise.all([
         ports.list(client, parent),
         client.list('binding'),
+        client.list('portActive'),
+        client.names(),
       ])
       const bound = new Set(bindings.map(({ id }) => id))
-      return items.map((item) => ({ ...item, plugged: bound.has(item.id) }))
+      const active = new Set(actives.map(({ id }) => id))
+      return (await withNaming(client, items)).map((item) => ({
+        ...item,
+        plugged: bound.has(item.id),
+        active: active.has(item.id),
+        container: names[item.id],
+      }))
     },
   }
 }
@@ -219,11 +236,4 @@ function randomMac(): string {
   return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':')
 }
 
-export const devices: readonly Collection[] = [
-  router,
-  bridge,
-  anyPort,
-  routerPort,
-  bridgePort,
-  route,
-]
+export const devices: readonly Collection[] = [router, bridge, anyPort, routerPort, bridgePort]

@@ -1,20 +1,76 @@
 /** Hosts, and which of their interfaces are which ports. */
 import type { Item } from './client.ts'
-import { type Collection, stored, textOf } from './collection.ts'
+import { type Collection, readOnly, stored, textOf } from './collection.ts'
 import { missing } from './error.ts'
 import { choice, field, number } from './field.ts'
 
-const {
-  create: _,
-  set: __,
-  remove: ___,
-  ...host
-} = stored({
-  name: 'host',
-  alias: 'host',
-  kind: 'host',
-  fields: [field('name', 'name', { readOnly: true })],
-})
+const storedHost = readOnly(
+  stored({
+    name: 'host',
+    alias: 'host',
+    kind: 'host',
+    fields: [
+      field('name', 'name'),
+      // Set by what lists and finds hosts.
+      field('alive', 'alive'),
+      {
+        name: 'addresses',
+        read: (item) => interfacesOf(item).flatMap(addressesOf).map(withoutLength).join(','),
+      },
+    ],
+  }),
+)
+
+/** A host, and whether its agent runs. */
+const host: Collection = {
+  ...storedHost,
+  async list(client, parent) {
+    const [all, alive] = await Promise.all([
+      storedHost.list(client, parent),
+      client.list('hostAlive'),
+    ])
+    const ids = new Set(alive.map(({ id }) => id))
+    return all.map((item) => ({ ...item, alive: ids.has(item.id) }))
+  },
+  async find(client, id) {
+    const found = await client.find('host', id)
+    if (found === undefined) return undefined
+    return { ...found, alive: (await client.find('hostAlive', id)) !== undefined }
+  },
+}
+
+/** The host's own interfaces: what ports may be bound to. */
+const interfaces: Collection = {
+  name: 'interface',
+  alias: undefined,
+  parent: 'host',
+  attributes: ['iface', 'status', 'addresses', 'mac', 'mtu'].map((name) => ({
+    name,
+    readOnly: true,
+  })),
+  list: async (client, above) => {
+    const found = above && (await client.find('host', above.id))
+    return found === undefined ? [] : interfacesOf(found)
+  },
+  read: (item, attribute) => {
+    if (attribute === 'iface') return item.id
+    if (attribute === 'status') return item.up === true ? 'up' : 'down'
+    if (attribute === 'addresses') return addressesOf(item).join(',') || undefined
+    return textOf(item[attribute])
+  },
+}
+
+function interfacesOf({ interfaces: all }: Item): readonly Item[] {
+  return Array.isArray(all) ? all.map((one) => ({ ...one, id: String(one.name) })) : []
+}
+
+function addressesOf({ addresses }: Item): readonly string[] {
+  return Array.isArray(addresses) ? addresses.map(String) : []
+}
+
+function withoutLength(cidr: string): string {
+  return cidr.slice(0, cidr.lastIndexOf('/'))
+}
 
 /** A binding has the id of its port. */
 const binding: Collection = {
@@ -85,4 +141,4 @@ const member: Collection = {
   },
 }
 
-export const hosts: readonly Collection[] = [host, binding, tunnelZone, member]
+export const hosts: readonly Collection[] = [host, interfaces, binding, tunnelZone, member]

@@ -4,6 +4,7 @@ import { type Collection, isObject, stored, textOf, type Values } from './collec
 import { conditionFields } from './condition.ts'
 import { CliError, missing } from './error.ts'
 import { at, type Field, field, flag, number, readNumber } from './field.ts'
+import { redirectFields, redirectOf, redirectParts } from './redirect.ts'
 
 const name = field('name', 'name')
 
@@ -12,7 +13,7 @@ const chain = stored({ name: 'chain', alias: 'chain', kind: 'chain', fields: [na
 /** What the words of `type` are in the topology; NAT has its own below. */
 const plainTypes = ['accept', 'continue', 'drop', 'reject', 'return'] as const
 const natTypes = ['snat', 'dnat', 'rev_snat', 'rev_dnat', 'masquerade'] as const
-const types = [...plainTypes, 'jump', ...natTypes]
+const types = [...plainTypes, 'jump', 'redirect', ...natTypes]
 
 const actionFields: readonly Field[] = [
   { name: 'type', values: types, read: typeOf },
@@ -23,6 +24,7 @@ const actionFields: readonly Field[] = [
   },
   { name: 'jump-to', refers: 'chain', read: (item) => textOf(at(item, 'action.chain')) },
   { name: 'target', read: targetOf },
+  ...redirectFields,
 ]
 
 const rule = stored({
@@ -90,7 +92,7 @@ function combineAction(item: Item | undefined, values: Values): Readonly<Record<
   const type = word('type')
   // A merge patch merges: what another kind of action had must go.
   const clean = { chain: null, address: null, targets: null, ports: null, verdict: null }
-  return { action: { ...clean, ...actionOf(type, word) } }
+  return { action: { ...clean, ...redirectParts, ...actionOf(type, word) } }
 }
 
 function actionOf(type: string | undefined, word: (name: string) => string | undefined) {
@@ -98,6 +100,10 @@ function actionOf(type: string | undefined, word: (name: string) => string | und
   switch (type) {
     case 'jump':
       return { kind: 'jump', chain: word('jump-to') ?? missing('jump-to CHAIN') }
+    // The original's older word.
+    case 'l2-transform':
+    case 'redirect':
+      return redirectOf(word)
     case 'rev_snat':
       return { kind: 'reverseSnat', verdict }
     case 'rev_dnat':
@@ -224,15 +230,17 @@ const addressGroup = stored({
   fields: [name],
 })
 
-/** The addresses of a group are a list within it. */
-const groupAddress: Collection = {
-  name: 'ip',
+/** The addresses of a group are a list within it; `ipv4` and `ipv6` are those of either family. */
+const groupAddresses: readonly Collection[] = ['ip', 'ipv4', 'ipv6'].map((name) => ({
+  name,
   alias: undefined,
   parent: 'ip-address-group',
   attributes: [{ name: 'address' }],
   list: async (client, group) => {
     const standing = group && (await client.find('addressGroup', group.id))
-    return addressesOf(standing).map((address) => ({ id: address, group: group?.id }))
+    return addressesOf(standing)
+      .filter((address) => name === 'ip' || address.includes(':') === (name === 'ipv6'))
+      .map((address) => ({ id: address, group: group?.id }))
   },
   read: (item) => item.id,
   async create(client, group, values) {
@@ -243,7 +251,7 @@ const groupAddress: Collection = {
   async remove(client, item, group) {
     await changeAddresses(client, group, (all) => all.filter((address) => address !== item.id))
   },
-}
+}))
 
 async function changeAddresses(
   client: Client,
@@ -266,5 +274,5 @@ export const policy: readonly Collection[] = [
   portGroup,
   member,
   addressGroup,
-  groupAddress,
+  ...groupAddresses,
 ]

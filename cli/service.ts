@@ -140,7 +140,7 @@ const limitRule = policyPart('bw-limit-rule', 'bandwidth', {
 })
 
 /** `port`, `router` or `bridge`: where packets are looked at. */
-const watched: readonly Field[] = (['port', 'router', 'bridge'] as const).map((kind) => ({
+export const watched: readonly Field[] = (['port', 'router', 'bridge'] as const).map((kind) => ({
   name: kind,
   refers: kind,
   read: (item) => {

@@ -106,9 +106,10 @@ export class Session {
     // `list router router0` is one object, as `show` says it.
     if (item !== undefined) return this.#show(target, undefined)
     const all = await collection.list(this.#client, parent)
-    this.aliases.note(collection, parent?.id, all)
+    if (collection.isElsewhere !== true) this.aliases.note(collection, parent?.id, all)
     const items = all.filter((one) => fits(collection, one, values))
-    if (this.#settings.aliases && collection.parentOf !== undefined && parent === undefined)
+    const isNamedAbove = parent === undefined || collection.isElsewhere === true
+    if (this.#settings.aliases && collection.parentOf !== undefined && isNamedAbove)
       for (const { id } of items) await this.aliases.of(collection.name, id)
     items.sort((a, b) => this.#order(collection, a, b))
     if (this.#settings.json) return [JSON.stringify(items.map((one) => plain(collection, one)))]
@@ -177,7 +178,8 @@ export class Session {
   }
 
   async #line(collection: Collection, item: Item): Promise<string> {
-    const words = [collection.name]
+    // As the original: `peer peer0 asn 3`, `tzone tzone0 type vxlan`.
+    const words = [collection.alias ?? collection.name]
     const alias = this.#settings.aliases ? this.aliases.known(item.id) : undefined
     if (collection.alias !== undefined) words.push(alias?.split(':').at(-1) ?? item.id)
     words.push(...(await this.#pairs(collection, item)))
@@ -206,9 +208,15 @@ export class Session {
   /** An attribute's text, with aliases for ids where they are wanted. */
   async #text(collection: Collection, item: Item, name: string): Promise<string | undefined> {
     const text = collection.read(item, name)
-    const refers = collection.attributes.find((attribute) => attribute.name === name)?.refers
-    if (text === undefined || refers === undefined || !this.#settings.aliases) return text
+    const found = collection.attributes.find((attribute) => attribute.name === name)
+    if (text === undefined || found === undefined || !this.#settings.aliases) return text
+    const { refers, refersToOneOf } = found
     const not = text.startsWith('!') ? '!' : ''
+    if (refersToOneOf !== undefined) {
+      const [kind = '', id = ''] = text.slice(not.length).split(/:(.*)/)
+      return `${not}${await this.aliases.of(kind, id)}`
+    }
+    if (refers === undefined) return text
     const ids = text.slice(not.length).split(',')
     const names = await Promise.all(ids.map((id) => this.aliases.of(refers, id)))
     return `${not}${names.join(',')}`
@@ -218,11 +226,30 @@ export class Session {
   async #values(collection: Collection, typed: readonly TypedValue[]): Promise<Values> {
     const values = new Map<string, Value>()
     for (const { name, text, not } of typed) {
-      const refers = collection.attributes.find((attribute) => attribute.name === name)?.refers
-      const resolved = refers === undefined ? text : await this.#ids(refers, text)
+      const found = collection.attributes.find((attribute) => attribute.name === name)
+      const { refers, refersToOneOf = [] } = found ?? {}
+      const resolved =
+        refers !== undefined
+          ? await this.#ids(refers, text)
+          : refersToOneOf.length > 0
+            ? await this.#oneOf(refersToOneOf, text)
+            : text
       values.set(name, { text: resolved, not })
     }
     return values
+  }
+
+  /** `COLLECTION:ID` of an object of one of these collections. @throws CliError code `NOT_FOUND` */
+  async #oneOf(names: readonly string[], text: string): Promise<string> {
+    for (const name of names) {
+      const collection = findCollection(name, undefined)
+      const word = text.startsWith(`${name}:`) ? text.slice(name.length + 1) : text
+      const item = await collection?.find?.(this.#client, word)
+      if (item !== undefined) return `${name}:${item.id}`
+      if (collection === undefined || !text.split(':').at(-1)?.startsWith(name)) continue
+      return `${name}:${(await this.aliases.resolve(collection, undefined, text)).id}`
+    }
+    throw new CliError('NOT_FOUND', `there is no ${names.join(', ')} ${text}`)
   }
 
   async #ids(refers: string, text: string): Promise<string> {
