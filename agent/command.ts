@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { Command } from 'commander'
-import { dpctlCommands } from './dpctl.ts'
+import { dpctlCommands } from '../driver/request.ts'
+import { formatHosts, type HostsKnown } from './host-list.ts'
 import { describeSettings, readSettings } from './settings.ts'
 import { formatStatus, type Status } from './status.ts'
 import { version } from './version.ts'
@@ -110,7 +111,10 @@ program
   .command('dpctl')
   .description('the flows and ports of this host, in the notation of Open vSwitch')
   .argument('<command>', dpctlCommands.join(', '))
-  .argument('[words...]', 'add-flow: FLOW ACTIONS; del-flow: FLOW')
+  .argument(
+    '[words...]',
+    'add-flow: FLOW ACTIONS; del-flow: FLOW; add-meter: METER; add-if: NAME[,type=vxlan]',
+  )
   .action(async (command: string, words: string[]) => {
     const { text } = (await ask('POST', '/dpctl', { command, words })) as TraceAnswer
     if (text !== '') console.log(text)
@@ -133,6 +137,13 @@ program
     const operation = unbindPort === undefined ? await binding(bindPort) : unbinding(unbindPort)
     await ask('POST', '/v1/transaction', { operations: [operation] })
   })
+
+const host = program.command('host').description('the hosts that share the topology')
+
+host
+  .command('list')
+  .description('each host: whether its agent runs, how many ports it has, its tunnel zones')
+  .action(async () => console.log(formatHosts(await askHosts())))
 
 const store = program.command('store').description('a topology to a file, or to another store')
 
@@ -157,6 +168,17 @@ store
     const count = await importTopology(settings, source, to, topologyOf(source))
     console.log(`${count} objects; set MIDONET_STORE=${to} and start the agent again`)
   })
+
+/** Objects as the agent of this host gives them, of the same version. */
+async function askHosts(): Promise<HostsKnown> {
+  const list = (kind: string) => ask('GET', `/v1/${kind}`)
+  const [hosts, zones, members, bindings, alive] = await Promise.all(
+    ['host', 'tunnelZone', 'zoneMember', 'binding', 'hostAlive'].map(list),
+  )
+  const known = { hosts, zones, members, bindings } as Omit<HostsKnown, 'alive'>
+  const running = alive as readonly { readonly id: string }[]
+  return { ...known, alive: new Set(running.map(({ id }) => id)) }
+}
 
 /** From the agent that has the store open, if it is that one. */
 function topologyOf(url: string): () => Promise<string> {

@@ -5,11 +5,13 @@
 import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import createDebug from 'debug'
+import type { DpctlCommand } from '../driver/request.ts'
 import type { ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { Kind } from '../topology/model.ts'
 import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
-import type { DpctlCommand } from './dpctl.ts'
+import { writeMemberHealth } from './member-health.ts'
+import { FactWriter } from './shared-facts.ts'
 import type { ToldStories, WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
 
 const log = createDebug('midonet:forwarding')
@@ -46,10 +48,24 @@ const kindsForwarded: ReadonlySet<Kind> = new Set([
   'chain',
   'rule',
   'addressGroup',
+  'portGroup',
   'dhcpSubnet',
   'dhcpHost',
   'qosPolicy',
   'traceRequest',
+  'loadBalancer',
+  'balancerPool',
+  'poolMember',
+  'vip',
+  'healthMonitor',
+  'mirror',
+  'bgpPeer',
+  'learnedRoute',
+  'tunnelZone',
+  'zoneMember',
+  'hostAlive',
+  'learnedMac',
+  'learnedNeighbor',
 ])
 
 type Answer = Extract<WorkerAnswer, { request: number }>
@@ -60,6 +76,14 @@ interface Waiting {
   readonly timer: NodeJS.Timeout
 }
 
+/** What forwards, and why that. */
+export interface DatapathStatus {
+  readonly kind: string
+  readonly why: string
+  /** What was found out about it when it was opened, in words. */
+  readonly features: readonly string[]
+}
+
 /** What `midonet status` says of the forwarding side. */
 export interface ForwardingStatus {
   readonly running: boolean
@@ -67,13 +91,14 @@ export interface ForwardingStatus {
   readonly lastError: string | undefined
   readonly forwarder: ForwarderStatus | undefined
   /** What forwards and why; undefined while nothing does. */
-  readonly datapath: { readonly kind: string; readonly why: string } | undefined
+  readonly datapath: DatapathStatus | undefined
 }
 
 export class Forwarding {
   readonly #store: Store
   readonly #settings: WorkerSettings
   readonly #stopWatch: () => void
+  readonly #facts: FactWriter
   readonly #waiting = new Map<number, Waiting>()
   readonly #settling: { readonly revision: Revision; readonly waiting: Waiting }[] = []
   #worker: Worker | undefined
@@ -91,6 +116,7 @@ export class Forwarding {
   constructor(store: Store, settings: WorkerSettings) {
     this.#store = store
     this.#settings = settings
+    this.#facts = new FactWriter(store, settings.hostId)
     this.#stopWatch = store.watch((batch) => this.#feed(batch))
     this.#start()
   }
@@ -171,6 +197,7 @@ export class Forwarding {
     if (this.#closed) return
     this.#closed = true
     this.#stopWatch()
+    this.#facts.close()
     const worker = this.#worker
     if (worker !== undefined) {
       const gone = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
@@ -231,9 +258,15 @@ export class Forwarding {
       case 'ready':
         this.#wakeFd = answer.wakeFd
         this.#restartMs = limits.restartMs
-        this.#datapath = { kind: answer.datapath, why: answer.why }
+        this.#datapath = { kind: answer.datapath, why: answer.why, features: answer.features }
         log('the worker runs on datapath %s', answer.datapath)
         writeSync(answer.wakeFd, wakeToken)
+        return
+      case 'health':
+        void writeMemberHealth(this.#store, answer.value)
+        return
+      case 'facts':
+        this.#facts.add(answer.facts)
         return
       case 'applied':
         this.#applied = answer.revision

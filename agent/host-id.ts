@@ -1,6 +1,6 @@
 /** This host's identity in the topology: made once, kept in the state directory. */
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** The host id file holds no id; the message says what to do. */
@@ -14,7 +14,7 @@ const form = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 /** Reads the id, or makes one. @throws HostIdError */
 export function loadHostId(stateDir: string): string {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
-  const file = join(stateDir, 'host-id')
+  const file = fileOf(stateDir)
   const known = read(file)
   if (known === undefined) {
     const id = randomUUID()
@@ -28,6 +28,13 @@ export function loadHostId(stateDir: string): string {
     `${file} holds no host id; restore it, or remove it to make this a new host`,
   )
 }
+
+/** The id that this host has; undefined when it has none yet. @throws HostIdError */
+export function knownHostId(stateDir: string): string | undefined {
+  return existsSync(fileOf(stateDir)) ? loadHostId(stateDir) : undefined
+}
+
+const fileOf = (stateDir: string): string => join(stateDir, 'host-id')
 
 function read(file: string): string | undefined {
   try {

@@ -1,6 +1,7 @@
 /** The agent's settings: each from the environment, else /etc/midonet/midonet.json, else its default. */
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { isUnderlay } from './underlay.ts'
 
 const path = z.string().regex(/^\//, 'must be an absolute path')
 
@@ -30,6 +31,17 @@ const schema = z.strictObject({
     .describe(
       'MIDONET_PLUGIN_SOCKET: where Docker looks for the driver; the file names the driver',
     ),
+  managedSocket: path
+    .optional()
+    .describe(
+      "MIDONET_MANAGED_SOCKET: the managed plugin's own socket, open besides the other; only in a managed plugin",
+    ),
+  scope: z
+    .enum(['global', 'local'])
+    .default('global')
+    .describe(
+      "MIDONET_SCOPE: whose networks the managed socket makes: global, Swarm's; local, of one host without Swarm",
+    ),
   dockerSocket: path
     .default('/var/run/docker.sock')
     .describe('MIDONET_DOCKER_SOCKET: Docker Engine API, read to reconcile'),
@@ -38,6 +50,13 @@ const schema = z.strictObject({
     .default('ebpf')
     .describe(
       'MIDONET_DATAPATH: what forwards packets: ebpf, embedded; ovs, the kernel module; auto, ovs where it loads',
+    ),
+  underlay: z
+    .string()
+    .refine(isUnderlay, 'must be an address, or a network such as 192.0.2.0/24')
+    .optional()
+    .describe(
+      'MIDONET_UNDERLAY: the network between hosts, or this host’s address there; joins zone `default`',
     ),
   apiListen: z
     .string()
@@ -51,6 +70,15 @@ const schema = z.strictObject({
     .default('/etc/midonet/tokens')
     .describe(
       'MIDONET_API_TOKENS: lines `read TOKEN` or `write TOKEN`, readable for root only; SIGHUP reads them again',
+    ),
+  bgpRoutes: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(20_000)
+    .describe(
+      'MIDONET_BGP_ROUTES: destinations that each router may learn on this host; more are left out',
     ),
   flowLimit: z.coerce
     .number()

@@ -1,5 +1,6 @@
 /** What `midonet status` tells: put together from store, worker, gateway and driver; printed here. */
-import type { ForwardingStatus } from './forwarding.ts'
+import type { SessionStatus } from '../gateway/bgp/speakers.ts'
+import type { DatapathStatus, ForwardingStatus } from './forwarding.ts'
 
 export interface NetworkStatus {
   readonly id: string
@@ -21,6 +22,9 @@ export interface EndpointStatus {
   readonly mac: string
   readonly interface: string | undefined
   readonly published: readonly string[]
+  readonly groups: readonly string[]
+  /** The container's label that puts it into them, as it is given. */
+  readonly groupsLabel: string | undefined
 }
 
 export interface Status {
@@ -32,7 +36,7 @@ export interface Status {
   /** Docker's calls can be served. */
   readonly ready: boolean
   readonly problems: readonly string[]
-  readonly datapath: { readonly kind: string; readonly why: string }
+  readonly datapath: DatapathStatus
   readonly store: {
     readonly url: string
     readonly revision: number
@@ -45,6 +49,8 @@ export interface Status {
     readonly interface: string
     readonly address: string
   }[]
+  /** Of BGP. */
+  readonly sessions: readonly SessionStatus[]
   readonly forwarding: ForwardingStatus | undefined
   readonly repairs: readonly { readonly time: string; readonly what: string }[]
 }
@@ -57,6 +63,7 @@ export function formatStatus(status: Status): string {
     `midonet ${status.version} on ${host.name} (${host.id}), pid ${status.pid}, up ${duration(status.upS)}`,
     `Node.js ${status.versions.node}, kernel ${status.versions.kernel}`,
     `datapath ${datapath.kind}: ${datapath.why}`,
+    ...(datapath.features.length === 0 ? [] : [`  has ${datapath.features.join(', ')}`]),
     `store ${store.url}, revision ${store.revision}`,
     ...status.problems.map((problem) => `PROBLEM ${problem}`),
     '',
@@ -73,7 +80,7 @@ export function formatStatus(status: Status): string {
     ),
     '',
     ...table(
-      ['PORT', 'CONTAINER', 'NETWORK', 'ADDRESS', 'MAC', 'INTERFACE', 'PUBLISHED'],
+      ['PORT', 'CONTAINER', 'NETWORK', 'ADDRESS', 'MAC', 'INTERFACE', 'PUBLISHED', 'GROUPS'],
       status.endpoints.map((endpoint) => [
         short(endpoint.id),
         endpoint.container ?? '-',
@@ -82,12 +89,17 @@ export function formatStatus(status: Status): string {
         endpoint.mac,
         endpoint.interface ?? '-',
         endpoint.published.join(' ') || '-',
+        groupsText(endpoint),
       ]),
     ),
     '',
     ...table(
       ['UPLINK OF', 'INTERFACE', 'ADDRESS'],
       status.uplinks.map((uplink) => [uplink.router, uplink.interface, uplink.address]),
+    ),
+    ...formatSessions(status.sessions),
+    ...(forwarder?.tunnels ?? []).map(
+      ({ interface: name, problem }) => `tunnel ${name}: ${problem ?? 'up'}`,
     ),
     ...(forwarder === undefined
       ? []
@@ -101,6 +113,32 @@ export function formatStatus(status: Status): string {
     status.repairs.length === 0 ? 'no repairs' : 'repairs, the last ones:',
     ...status.repairs.slice(-10).map(({ time, what }) => `  ${time} ${what}`),
   ].join('\n')
+}
+
+function formatSessions(sessions: readonly SessionStatus[]): readonly string[] {
+  if (sessions.length === 0) return []
+  return [
+    '',
+    ...table(
+      ['BGP OF', 'AS', 'PEER', 'PEER AS', 'STATE', 'FOR', 'RECEIVED', 'ADVERTISED', 'BFD'],
+      sessions.map((one) => [
+        one.router,
+        String(one.asn),
+        one.peer,
+        String(one.peerAsn),
+        one.state,
+        duration(one.forS),
+        String(one.received),
+        String(one.advertised),
+        one.bfd ?? '-',
+      ]),
+    ),
+  ]
+}
+
+function groupsText({ groups, groupsLabel }: EndpointStatus): string {
+  if (groupsLabel !== undefined) return `${groups.join(',') || 'none'} (label ${groupsLabel})`
+  return groups.join(',') || '-'
 }
 
 function isFigure([, value]: [string, unknown]): boolean {

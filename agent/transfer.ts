@@ -1,8 +1,11 @@
 /** `midonet store export` and `import`: a topology to a file, or from one store to another. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { StoreError } from '../topology/error.ts'
+import { endpointsOf } from '../topology/etcd.ts'
+import { EtcdClient } from '../topology/etcd-client.ts'
+import { importToEtcd } from '../topology/etcd-import.ts'
 import { exportText, importText } from '../topology/transfer.ts'
-import { openHostStore } from './host.ts'
+import { etcdAccessOf, openHostStore } from './host.ts'
 import type { Settings } from './settings.ts'
 
 /** Asks the agent that runs here for its topology as text. */
@@ -39,10 +42,20 @@ export async function importTopology(
   const text = isStore
     ? await exportTopology({ ...settings, store: from }, ask)
     : readFileSync(from, 'utf8')
+  if (to.startsWith('etcd:')) return importAtEtcd(settings, to, text)
   const store = await openHostStore({ ...settings, store: to }, undefined)
   try {
     return await importText(store, text)
   } finally {
     await store.close()
+  }
+}
+
+async function importAtEtcd(settings: Settings, url: string, text: string): Promise<number> {
+  const client = new EtcdClient({ endpoints: endpointsOf(url), ...etcdAccessOf(settings) })
+  try {
+    return await importToEtcd(client, text)
+  } finally {
+    client.close()
   }
 }

@@ -2,17 +2,26 @@
  * The forwarding worker thread: blocks in the kernel for upcalls, simulates, installs, executes.
  * Everything in it is synchronous; it hears the main thread between two rounds.
  */
+import { randomBytes } from 'node:crypto'
 import { writeSync } from 'node:fs'
+import { performance } from 'node:perf_hooks'
 import { format } from 'node:util'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import createDebug from 'debug'
 import type { Datapath } from '../datapath/datapath.ts'
+import { NetlinkSocket } from '../datapath/netlink.ts'
+import { routeProtocol } from '../datapath/rtnetlink.ts'
+import type { DpctlCommand } from '../driver/request.ts'
 import { Forwarder, type ForwarderStatus, type TraceRequestStatus } from '../simulator/forwarder.ts'
+import type { MemberHealth } from '../simulator/health.ts'
+import type { SharedFact } from '../simulator/sharing.ts'
 import type { TraceResult } from '../simulator/trace.ts'
+import type { TunnelDevices } from '../simulator/tunnels.ts'
 import type { ChangeBatch, Revision } from '../topology/store.ts'
-import { type DpctlCommand, runDpctl } from './dpctl.ts'
+import { runDpctl } from './dpctl.ts'
 import { type OpenedDatapath, openDatapath } from './open-datapath.ts'
 import type { Settings } from './settings.ts'
+import { tunnelDevices } from './tunnel.ts'
 
 export interface WorkerSettings {
   readonly hostId: string
@@ -57,8 +66,11 @@ export type WorkerAnswer =
       readonly wakeFd: number
       readonly datapath: string
       readonly why: string
+      readonly features: readonly string[]
     }
   | { readonly kind: 'applied'; readonly revision: Revision }
+  | { readonly kind: 'health'; readonly value: MemberHealth }
+  | { readonly kind: 'facts'; readonly facts: readonly SharedFact[] }
   | { readonly kind: 'status'; readonly request: number; readonly value: ForwarderStatus }
   | { readonly kind: 'trace'; readonly request: number; readonly value: TraceResult }
   | { readonly kind: 'stories'; readonly request: number; readonly value: ToldStories }
@@ -78,10 +90,12 @@ createDebug.log = (...line: unknown[]) => {
 
 function run(port: MessagePort, settings: WorkerSettings): void {
   const { datapath, why } = openDatapath(settings.datapath)
+  const links = new NetlinkSocket(routeProtocol)
   try {
-    work(port, settings, datapath, why)
+    work(port, { ...settings, tunnels: tunnelDevices(links) }, datapath, why)
   } finally {
     // Descriptors outlive their thread, and the next worker needs the devices that these hold.
+    links.close()
     datapath.close()
   }
 }
@@ -89,7 +103,7 @@ function run(port: MessagePort, settings: WorkerSettings): void {
 /** Returns when the main thread says so; an error ends the thread, and another is started. */
 function work(
   port: MessagePort,
-  settings: WorkerSettings,
+  settings: WorkerSettings & { readonly tunnels: TunnelDevices },
   datapath: OpenedDatapath['datapath'],
   why: string,
 ): void {
@@ -98,9 +112,12 @@ function work(
     host: settings.hostId,
     now: () => performance.now(),
     flowLimit: settings.flowLimit,
+    tunnels: settings.tunnels,
+    epoch: randomBytes(4).readUInt32LE(),
   })
   const answer = (message: WorkerAnswer) => port.postMessage(message)
-  answer({ kind: 'ready', wakeFd: datapath.wakeFd, datapath: datapath.kind, why })
+  const { kind, wakeFd, features } = datapath
+  answer({ kind: 'ready', wakeFd, datapath: kind, why, features })
   let known = false
   for (;;) {
     for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
@@ -112,6 +129,9 @@ function work(
     // Before the topology is known every packet would look like one for nobody.
     const handled = known ? forwarder.round(limits.upcallsPerRound) : 0
     if (known) forwarder.tick()
+    for (const value of forwarder.takeHealth()) answer({ kind: 'health', value })
+    const facts = forwarder.takeFacts()
+    if (facts.length > 0) answer({ kind: 'facts', facts })
     if (handled === 0) datapath.wait(known ? waitFor(forwarder) : limits.waitMs)
   }
 }
