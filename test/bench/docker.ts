@@ -19,14 +19,14 @@ const udpLoad = new URL('udp-load.js', import.meta.url).pathname
 const oneCpu = ['taskset', '-c', '0'] as const
 
 /** Two containers that talk, and how. */
-interface Pair {
+export interface Pair {
   readonly name: string
   readonly client: number
   readonly server: number
   readonly address: string
 }
 
-type Measure = (pair: Pair) => Promise<number>
+export type Measure = (pair: Pair) => Promise<number>
 
 /** Measures all rows that need Docker. */
 export async function benchDocker(): Promise<Row[]> {
@@ -36,7 +36,7 @@ export async function benchDocker(): Promise<Row[]> {
     const tcp = await compare(tcpStream(engine), [ours, routed, peer])
     const udp = await compare(smallUdp(engine), [ours, peer])
     const rr = await compare(roundTrips(engine), [ours, routed, peer])
-    const attach = await compareAttach(engine)
+    const attach = await compareAttach('attach', engine, 'bench1', 'plain')
     return [
       row('tcp-stream', 'Gbit/s', tcp, ours, peer, 1),
       row('udp-small', 'packet/s', udp, ours, peer, 1.2),
@@ -50,7 +50,7 @@ export async function benchDocker(): Promise<Row[]> {
   }
 }
 
-function row(
+export function row(
   name: string,
   unit: string,
   medians: ReadonlyMap<Pair, number>,
@@ -80,7 +80,7 @@ async function makePairs(engine: Engine) {
   } satisfies Record<string, Pair>
 }
 
-async function makeContainer(engine: Engine, name: string, network: string) {
+export async function makeContainer(engine: Engine, name: string, network: string) {
   await engine.sleeper(name, network)
   const pid = Number(await engine.mustDocker('inspect', '-f', '{{.State.Pid}}', name))
   const net = ['nsenter', '-t', String(pid), '-n', '--'] as const
@@ -91,7 +91,10 @@ async function makeContainer(engine: Engine, name: string, network: string) {
 }
 
 /** Medians by pair; the pairs take turns, and another goes first in each round. */
-async function compare(measure: Measure, pairs: readonly Pair[]): Promise<Map<Pair, number>> {
+export async function compare(
+  measure: Measure,
+  pairs: readonly Pair[],
+): Promise<Map<Pair, number>> {
   const figures = new Map<Pair, number[]>(pairs.map((pair) => [pair, []]))
   for (let round = -1; round < rounds; round++)
     for (const [at] of pairs.entries()) {
@@ -112,7 +115,7 @@ async function client(engine: Engine, pair: Pair, ...command: string[]): Promise
   throw new EngineError(`${pair.name}: ${command.join(' ')}: ${stderr} ${stdout.slice(-500)}`)
 }
 
-function tcpStream(engine: Engine): Measure {
+export function tcpStream(engine: Engine): Measure {
   return async (pair) => {
     const time = ['-t', String(seconds), '-O', '0.3']
     const text = await client(engine, pair, 'iperf3', '-c', pair.address, '-J', ...time)
@@ -134,7 +137,7 @@ function smallUdp(engine: Engine): Measure {
 }
 
 /** From the median latency of one way: the mean tells more of what else the machine does. */
-function roundTrips(engine: Engine): Measure {
+export function roundTrips(engine: Engine): Measure {
   return async (pair) => {
     const time = ['-t', String(seconds)]
     const text = await client(
@@ -153,23 +156,28 @@ function roundTrips(engine: Engine): Measure {
 }
 
 /** A container's whole life, which is attaching and detaching it and what Docker does besides. */
-async function compareAttach(engine: Engine): Promise<Row> {
-  const times = { bench1: [] as number[], plain: [] as number[] }
-  const networks = ['bench1', 'plain'] as const
+export async function compareAttach(
+  name: string,
+  engine: Engine,
+  ours: string,
+  peer: string,
+): Promise<Row> {
+  const networks = [ours, peer] as const
+  const times = new Map<string, number[]>(networks.map((network) => [network, []]))
   for (let round = -1; round < rounds * 2; round++)
     for (const at of [0, 1] as const) {
-      const network = networks[(at + round + 2) % 2] ?? 'plain'
+      const network = networks[(at + round + 2) % 2] ?? peer
       const started = performance.now()
       await engine.mustDocker('run', '--rm', '--network', network, image, 'true')
-      if (round >= 0) times[network].push((performance.now() - started) / 1000)
+      if (round >= 0) times.get(network)?.push((performance.now() - started) / 1000)
       // Docker cleans up a moment after the command has ended.
       await sleep(300)
     }
-  const [ours, peer] = [median(times.bench1), median(times.plain)]
-  return { name: 'attach', unit: 's', ours, peer, goal: 1, better: 'lower' }
+  const of = (network: string) => median(times.get(network) ?? [])
+  return { name, unit: 's', ours: of(ours), peer: of(peer), goal: 1, better: 'lower' }
 }
 
-function median(figures: readonly number[]): number {
+export function median(figures: readonly number[]): number {
   const sorted = figures.toSorted((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }

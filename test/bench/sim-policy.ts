@@ -51,6 +51,36 @@ export function snatItems(): Item[] {
   ]
 }
 
+/** A load balancer before the second network's stations. */
+export function vipItems(count: number): Item[] {
+  return [
+    put('loadBalancer', { id: 'lb', router: 'r', adminUp: true }),
+    put('balancerPool', { id: 'pool', loadBalancer: 'lb', adminUp: true }),
+    ...[...Array(count).keys()].map((n) =>
+      put('poolMember', {
+        id: `member-${n}`,
+        pool: 'pool',
+        address: `10.2.0.${n + 1}`,
+        port: 8080,
+        weight: 1,
+        adminUp: true,
+      }),
+    ),
+    put('vip', {
+      id: 'vip',
+      loadBalancer: 'lb',
+      pool: 'pool',
+      address: vipAddress,
+      protocol: 'tcp',
+      port: 80,
+      persistence: 'none',
+      adminUp: true,
+    }),
+  ]
+}
+
+export const vipAddress = '10.9.0.9'
+
 function rule(position: number, value: Omit<Rule, 'id' | 'chain' | 'position'>): Item {
   return put('rule', { id: `rule-${position}`, chain: 'c', position, ...value })
 }

@@ -4,13 +4,13 @@ import { extractKey } from '../../packet/extract.ts'
 import { createKey } from '../../packet/flow-key.ts'
 import { simulate } from '../../simulator/simulate.ts'
 import { Simulation } from '../../simulator/simulation.ts'
-import { VirtualTopology } from '../../simulator/virtual-topology.ts'
+import type { VirtualTopology } from '../../simulator/virtual-topology.ts'
 import { frame } from '../simulator/frame.ts'
-import { type Item, put, Topology } from '../simulator/world.ts'
+import type { Item } from '../simulator/world.ts'
 import type { Row } from './row.ts'
-import { ruleItems, snatItems, statefulItems } from './sim-policy.ts'
+import { ruleItems, snatItems, statefulItems, vipAddress, vipItems } from './sim-policy.ts'
+import { BenchError, ip, mac, packet, stations, twoBridgesAndRouter } from './sim-world.ts'
 
-const stations = 64
 const rounds = 5
 const perRound = 400_000
 
@@ -27,6 +27,10 @@ export async function benchSim(): Promise<Row[]> {
     frame: frame(packet(mac(1, n), '02:00:00:00:01:fe', ip(1, n), ip(2, (n + 7) % stations))),
     vport: 100 + n,
   }))
+  const balanced = [...Array(stations).keys()].map((n) => ({
+    frame: frame(packet(mac(1, n), '02:00:00:00:01:fe', ip(1, n), vipAddress)),
+    vport: 100 + n,
+  }))
   return [
     ...rows('sim-bridge', 500_000, topology, bridged),
     ...rows('sim-router', 250_000, topology, routed),
@@ -34,6 +38,7 @@ export async function benchSim(): Promise<Row[]> {
     ...filtered('sim-rules-10000', ruleItems(10_000), routed),
     ...filtered('sim-stateful', statefulItems(), routed),
     ...filtered('sim-snat', snatItems(), routed),
+    ...filtered('sim-vip', vipItems(16), balanced),
   ]
 }
 
@@ -65,7 +70,7 @@ function rows(
   }
   const ours = rates.sort((a, b) => a - b)[rounds >> 1] ?? 0
   return [
-    { name, unit: 'sim/s', ours, peer: null, goal, better: 'higher' },
+    { name: `${name}-rate`, unit: 'sim/s', ours, peer: null, goal, better: 'higher' },
     {
       name: `${name}-bytes`,
       unit: 'B',
@@ -95,12 +100,6 @@ function runner(
   }
 }
 
-/** A packet of the bench was not forwarded: what was measured is not what was meant. */
-class BenchError extends Error {
-  override readonly name = 'BenchError'
-  readonly code = 'NOT_FORWARDED'
-}
-
 /** Heap growth per simulation, the least of several runs: a collection in between shows as shrinking. */
 function bytesEach(run: (count: number) => void): number {
   const count = 20_000
@@ -112,48 +111,4 @@ function bytesEach(run: (count: number) => void): number {
     if (grown >= 0) least = Math.min(least, grown / count)
   }
   return least
-}
-
-function twoBridgesAndRouter(policy: readonly Item[] = []): VirtualTopology {
-  const chains = policy.length === 0 ? {} : { outboundChain: 'c' }
-  const items: Item[] = [...policy, put('router', { id: 'r', adminUp: true, ...chains })]
-  for (const net of [1, 2]) {
-    const [bridge, inner, outer] = [`b${net}`, `b${net}-r`, `r-b${net}`]
-    const onBridge = { kind: 'bridge', bridge, adminUp: true } as const
-    items.push(put('bridge', { id: bridge, adminUp: true }))
-    items.push(put('port', { ...onBridge, id: inner, peer: outer }))
-    items.push(
-      put('port', {
-        id: outer,
-        kind: 'router',
-        router: 'r',
-        adminUp: true,
-        peer: inner,
-        mac: `02:00:00:00:0${net}:fe`,
-        addresses: [`10.${net}.0.254/24`],
-      }),
-    )
-    for (let n = 0; n < stations; n++) {
-      const station = { mac: mac(net, n), addresses: [ip(net, n)] }
-      items.push(put('port', { ...onBridge, id: `p${net}-${n}`, stations: [station] }))
-    }
-  }
-  const topology = new VirtualTopology('host')
-  topology.apply(new Topology().put(...items))
-  for (const net of [1, 2])
-    for (let n = 0; n < stations; n++) topology.setVport(`p${net}-${n}`, net * 100 + n)
-  return topology
-}
-
-function mac(net: number, n: number): string {
-  return `02:00:00:00:0${net}:${n.toString(16).padStart(2, '0')}`
-}
-
-function ip(net: number, n: number): string {
-  return `10.${net}.0.${n + 1}`
-}
-
-function packet(srcMac: string, dstMac: string, src: string, dst: string): string {
-  const eth = `eth(src=${srcMac},dst=${dstMac}),eth_type(0x0800)`
-  return `${eth},ipv4(src=${src},dst=${dst},proto=6,tos=0,ttl=64,frag=no),tcp(src=40000,dst=80)`
 }

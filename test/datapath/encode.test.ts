@@ -43,6 +43,14 @@ test('the last output takes the packet itself, straight to its peer where that c
   t.deepEqual(kinds('set(ipv4(ttl=1))'), [])
 })
 
+test('an output that is the same object as the last one is not taken for it', (t) => {
+  const output = { kind: 'output', port: 5 } as const
+  const tunnel = (id: number): Action => ({ kind: 'setTunnel', id, dst: 1, src: 2 })
+  const bytes = encode([tunnel(1), output, tunnel(2), output])
+  t.is(bytes[32], slot.outputs)
+  t.is(bytes[96], slot.last)
+})
+
 test('seven copies share a slot', (t) => {
   t.deepEqual(kinds('1,2,3,4,5,6,7,8'), [slot.outputs, slot.last])
   t.deepEqual(kinds('1,2,3,4,5,6,7,8,9'), [slot.outputs, slot.outputs, slot.last])

@@ -1,10 +1,12 @@
 import { randomInt } from 'node:crypto'
 import test from 'ava'
 import fc from 'fast-check'
-import { planActions, readActions, writeActions } from '../../datapath/ovs/action.ts'
+import { planActions, writeActions } from '../../datapath/ovs/action.ts'
+import { readActions } from '../../datapath/ovs/action-read.ts'
 import { readKey, readMatch, writeKey } from '../../datapath/ovs/key.ts'
 import { canonize, createMatch, type KernelMatch, need } from '../../datapath/ovs/match.ts'
 import { Output } from '../../datapath/ovs/output.ts'
+import { keyAttr } from '../../datapath/ovs/protocol.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey, keyWords } from '../../packet/flow-key.ts'
 import { formatKey, parseActions } from '../../packet/text.ts'
@@ -57,12 +59,36 @@ test('a key that says more than ours is known for it', (t) => {
   const hex = (text: string) => fromHex(text)
   const isComplete = (bytes: Uint8Array) => readKey(bytes, 0, bytes.length, false, key)
   t.true(isComplete(hex('0800030001000000')))
-  t.false(isComplete(hex('08000300010000000800140005000000')), 'recirculated')
+  t.false(isComplete(hex('08000300010000000800140000000100')), 'recirculated by others')
+  t.true(isComplete(hex('0800140005000000080016002a000000060017000700')), 'by us: zone and state')
+  t.false(isComplete(hex('0800140005000000080018000700')), 'a mark')
   t.false(isComplete(hex('0800030001000000080016002a000000')), 'known to connection tracking')
   t.false(isComplete(hex('0800030001000000080015000000012f')), 'MPLS')
   t.false(isComplete(hex('080003000100000008007f0000000000')), 'an attribute nobody knows')
   t.false(isComplete(hex('08000300010000000c00')), 'cut off')
   t.is(key[0], 1, 'what is known is read all the same')
+})
+
+test(`what a newer kernel says besides is never lost (SEED=${seed})`, (t) => {
+  const known = new Set<number>(Object.values(keyAttr))
+  const unknown = fc.integer({ min: 1, max: 0x3fff }).filter((type) => !known.has(type))
+  const value = fc.uint8Array({ minLength: 0, maxLength: 16 })
+  const expected = createKey()
+  t.true(readKey(upcallKey, 0, upcallKey.length, false, expected))
+  fc.assert(
+    fc.property(unknown, value, fc.boolean(), (type, bytes, isFirst) => {
+      const other = written((out) => {
+        const at = out.open(type)
+        out.bytes(bytes)
+        out.close(at)
+      })
+      const key = Buffer.concat(isFirst ? [other, upcallKey] : [upcallKey, other])
+      const read = createKey()
+      t.false(readKey(key, 0, key.length, false, read))
+      t.deepEqual(read, expected, 'and what is known is read all the same')
+    }),
+    { seed, numRuns: 1000 },
+  )
 })
 
 test(`what the kernel can match comes back as it was written (SEED=${seed})`, (t) => {
@@ -138,5 +164,5 @@ test('what the kernel cannot do is seen, and what does nothing is left out', (t)
 })
 
 test('actions of another make are not mistaken for ours', (t) => {
-  t.is(readActions(fromHex('0800070001000000')), undefined, 'recirculation')
+  t.is(readActions(fromHex('0800070000000100')), undefined, 'recirculation')
 })

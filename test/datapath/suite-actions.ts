@@ -1,5 +1,6 @@
 /** What every datapath must do to packets: compared with the reference interpreter. */
 import type { ExecutionContext, TestFn } from 'ava'
+import { DatapathError } from '../../datapath/datapath.ts'
 import type { Action } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
 import { captures, fromHex, hexOf } from '../packet/captures.ts'
@@ -77,6 +78,7 @@ export function testActions(test: TestFn, open: () => World): void {
     net.send(a, long)
     t.deepEqual(net.take(), [[b, hexOf(long)]])
   })
+  testOptional(test, open)
 
   test.serial('an empty list drops, without an upcall', (t) => {
     const net = new Net(open())
@@ -125,4 +127,25 @@ function checkActions(t: ExecutionContext, net: Net, frame: Uint8Array, text: st
   net.world.datapath.execute(frame, undefined, net.port(a), actions)
   t.deepEqual(net.take().toSorted(), expected, `execute: ${text}`)
   net.world.datapath.remove(id)
+}
+
+/** Of each kind that a datapath may have: what it does with it, or that it says that it has not. */
+function testOptional(test: TestFn, open: () => World): void {
+  const optional = [
+    ['clone', 'clone(set(ipv4(ttl=9)),push_vlan(vid=7,pcp=0),$c),$b'],
+    ['clone', 'clone(set(ipv4(src=1.2.3.4)),set(tp(dst=9)),clone(set(ipv4(ttl=8)),$a),$c),$b'],
+    ['checkPacketLength', 'check_pkt_len(size=20,gt(drop),le($b))'],
+    ['checkPacketLength', 'check_pkt_len(size=1000,gt(drop),le(set(ipv4(ttl=9)),$b,$c))'],
+  ] as const
+  for (const [name, text] of optional)
+    test.serial(`${text}, where there is ${name}`, (t) => {
+      const net = new Net(open())
+      if (net.world.datapath.capabilities[name]) {
+        checkActions(t, net, hello, text)
+        return
+      }
+      const install = () => net.install(exact(hello, net.port(a)), net.actions(text))
+      t.is(t.throws(install, { instanceOf: DatapathError })?.code, 'EOPNOTSUPP')
+      t.is(net.world.datapath.counters().flows, 0)
+    })
 }

@@ -46,6 +46,8 @@ export function testMeters(test: TestFn, open: () => World): void {
     const expected = Math.floor(1000 / (hello.length * 8)) + 1
     t.true(Math.abs(passed - expected) <= 1, `${passed} packets passed, ${expected} expected`)
     t.deepEqual(datapath.meters(), [7])
+    t.deepEqual(datapath.meter(7)?.rate, { kbps: 1, burstKb: 1 })
+    t.is(datapath.meter(8), undefined)
     datapath.setMeter(7, { kbps: 100_000_000, burstKb: 1_000_000 })
     net.send(a, hello)
     t.deepEqual(

@@ -99,9 +99,28 @@ test('a Docker that is absent, hangs or answers nonsense is unreachable', async 
   const refused = { code: 'DOCKER_UNREACHABLE', message: /cannot be asked for its networks/ }
   await t.throwsAsync(openDocker('/nonexistent/docker.sock').networks('midonet'), refused)
   const hanging = await startDocker(t, () => {})
-  await t.throwsAsync(openDocker(hanging, 200).networks('midonet'), refused)
+  await t.throwsAsync(openDocker(hanging, { answerMs: 200 }).networks('midonet'), refused)
   const nonsense = await startDocker(t, (_, response) => response.end('{"a":1}'))
   await t.throwsAsync(openDocker(nonsense).networks('midonet'), refused)
+})
+
+test('a managed plugin makes Docker look for its plain name, each time that Docker is there', async (t) => {
+  const asked: string[] = []
+  const path = await startDocker(t, ({ url = '' }, response) => {
+    asked.push(url)
+    if (url.includes('/events')) response.write('{"Type":"network"}\n')
+    else response.end('{"Volumes":[],"Warnings":[]}')
+  })
+  const isLooking = () => asked.some((url) => url.includes('/volumes'))
+  const stopPlain = openDocker(path).watch(() => {})
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  stopPlain()
+  t.false(isLooking())
+  const stop = openDocker(path, { managed: true }).watch(() => {})
+  for (let tries = 0; tries < 100 && !isLooking(); tries++)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  stop()
+  t.true(isLooking())
 })
 
 test('events are followed, also after Docker ended them', async (t) => {

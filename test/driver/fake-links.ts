@@ -67,6 +67,11 @@ export class FakeLinks implements Links {
     if (link !== undefined) link.elsewhere = true
   }
 
+  setDown(name: string): void {
+    const link = this.#links.find((entry) => entry.name === name)
+    if (link !== undefined) link.up = false
+  }
+
   setUp(name: string): void {
     const link = this.#links.find((entry) => entry.name === name)
     if (link !== undefined) link.up = true
@@ -79,6 +84,10 @@ export class FakeLinks implements Links {
 
   addAddress(name: string, cidr: string): void {
     this.#addresses.push({ interface: name, cidr })
+  }
+
+  addresses6(): readonly never[] {
+    return []
   }
 
   addresses(): readonly { readonly interface: string; readonly cidr: string }[] {

@@ -77,3 +77,15 @@ test('the gateway stays until the last of the networks goes', async (t) => {
   await store.transact((draft) => deleteNetwork(draft, 'net-h2'))
   t.deepEqual([store.list('port'), store.list('bridge'), store.list('router')], [[], [], []])
 })
+
+test('a gateway that no host names is the same on all of them', async (t) => {
+  const store = await openMemoryStore()
+  await store.transact((draft) => {
+    for (const host of ['h1', 'h2']) {
+      draft.put('host', { id: host, name: host })
+      const pool = requestPool(draft, { space: 'local', subnet })
+      t.is(requestAddress(draft, pool.id, { gateway: true, host }), '10.7.0.1')
+    }
+    t.is(requestAddress(draft, 'local_10.7.0.0-24', { host: 'h2' }), '10.7.0.2')
+  })
+})

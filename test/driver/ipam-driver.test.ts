@@ -24,6 +24,25 @@ test('the handshake is answered as Docker 20.10 expects it', async (t) => {
   })
 })
 
+test('tenants with address spaces of their own may have the same subnet', async (t) => {
+  const agent = await startAgent(t)
+  const space = (name: string) => ({ Options: { 'org.midonet.space': name } })
+  const [red, blue] = [
+    await pool(agent, '10.9.0.0/24', space('red')),
+    await pool(agent, '10.9.0.0/24', space('blue')),
+  ]
+  t.not(red.PoolID, blue.PoolID)
+  t.is((await address(agent, red.PoolID, '10.9.0.5')).Address, '10.9.0.5/24')
+  t.is((await address(agent, blue.PoolID, '10.9.0.5')).Address, '10.9.0.5/24')
+  t.regex(String((await pool(agent, '10.9.0.0/25', space('red'))).Err), /overlaps/)
+  t.regex(
+    String((await pool(agent, '10.9.0.0/25', space('a/b'))).Err),
+    /org\.midonet\.space must be/,
+  )
+  const unknown = await pool(agent, '10.9.0.0/25', { Options: { 'org.midonet.spaec': 'x' } })
+  t.regex(String(unknown.Err), /unknown option/)
+})
+
 test('a network’s pool, gateway and addresses, as recorded, leave nothing behind', async (t) => {
   const agent = await startAgent(t)
   const made = await pool(agent, '10.9.0.0/16', {

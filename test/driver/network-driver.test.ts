@@ -44,7 +44,7 @@ test('a container’s life, call by call as recorded, leaves nothing behind', as
     id: first,
     host: hostId,
     interface: 'mn69dc0c0ccf5',
-    tunnelKey: 1327463,
+    tunnelKey: 1327833,
   })
   t.deepEqual(store.get('port', first), {
     id: first,
@@ -221,7 +221,7 @@ test('a new endpoint takes the address that Docker gives again', async (t) => {
   t.deepEqual(ids(), [first])
 })
 
-test('AllocateNetwork is refused: networks are local', async (t) => {
+test('AllocateNetwork is refused where networks are local', async (t) => {
   const { call } = await startAgent(t)
   const body = { NetworkID: 'p7ldgz1at1oycs1qk0sx22gy7', Options: {}, IPv4Data: [] }
   const answer = await call('NetworkDriver.AllocateNetwork', body)

@@ -234,8 +234,7 @@ test('overlapping subnets are refused with what to change', async (t) => {
   )
   t.regex(await create(red, '172.20.5.0/24'), /this host's route to tun0/)
   t.is(await create(red, '10.99.0.0/24'), 'made')
-  t.regex(await create(blue, '10.99.0.128/25'), /overlaps 10\.99\.0\.0\/24 of network 000000010000/)
-  t.is(await create(blue, '10.99.0.128/25', {}, true), 'made')
+  t.is(await create(blue, '10.99.0.128/25'), 'made', 'another router: behind a NAT of its own')
   const docker = { 'org.midonet.gateway': 'docker', 'org.midonet.router': 'shop' }
   t.is(await create(dockerId(3), '192.168.0.0/16', docker), 'made')
   t.regex(
@@ -254,7 +253,7 @@ test('options are checked', async (t) => {
   t.is(
     await create({ 'org.midonet.mut': '1400' }),
     'midonet: unknown option org.midonet.mut; known are org.midonet.router, ' +
-      'org.midonet.bridge, org.midonet.mtu, org.midonet.gateway',
+      'org.midonet.bridge, org.midonet.mtu, org.midonet.gateway, org.midonet.provider',
   )
   t.regex(await create({ 'org.midonet.mtu': '12' }), /org\.midonet\.mtu must be a number of bytes/)
   t.regex(await create({ 'org.midonet.gateway': 'x' }), /must be virtual or docker/)
@@ -265,4 +264,26 @@ test('options are checked', async (t) => {
   const body = endpointBody(red, first, '10.1.0.2/24', { options: { 'org.midonet.qos': '1' } })
   const endpoint = await call('NetworkDriver.CreateEndpoint', body)
   t.regex(String(endpoint.body?.Err), /unknown option org\.midonet\.qos/)
+})
+
+test('a provider is one for all networks of a router, and goes with the last of them', async (t) => {
+  const { call, store } = await startAgent(t)
+  const create = async (id: string, subnet: string, options: Record<string, string>) => {
+    const body = networkBody({ id, subnet, options })
+    return String((await call('NetworkDriver.CreateNetwork', body)).body?.Err ?? 'made')
+  }
+  const [router, provider] = ['org.midonet.router', 'org.midonet.provider']
+  t.is(await create(red, '10.1.0.0/24', { [router]: 'shop', [provider]: 'edge' }), 'made')
+  t.is(await create(blue, '10.2.0.0/24', { [router]: 'shop' }), 'made', 'follows the first')
+  const edge = store.list('router').find(({ name }) => name === 'edge')
+  t.is(store.get('network', blue)?.provider, edge?.id)
+  const refused = (options: Record<string, string>) => create(dockerId(9), '10.9.0.0/24', options)
+  t.regex(await refused({ [router]: 'shop', [provider]: 'other' }), /has provider edge already/)
+  t.regex(await refused({ [router]: 'edge', [provider]: 'shop' }), /cannot get shop/)
+  t.regex(await refused({ [router]: 'x', [provider]: 'shop' }), /cannot get shop/)
+  t.regex(await refused({ [router]: 'x', [provider]: 'x' }), /a provider is another router/)
+  await call('NetworkDriver.DeleteNetwork', { NetworkID: red })
+  t.true(store.list('router').some(({ name }) => name === 'edge'))
+  await call('NetworkDriver.DeleteNetwork', { NetworkID: blue })
+  t.deepEqual(contents(store), [])
 })

@@ -138,7 +138,7 @@ test(`no request is a fault of ours, and none half done (seed ${seed})`, async (
   )
   await fc.assert(property, { seed, numRuns })
   t.log(Object.fromEntries(counts))
-  for (const status of [200, 201, 204, 400, 404, 409]) t.true((counts.get(status) ?? 0) > 10)
+  for (const status of [200, 201, 204, 400, 404, 409]) t.true((counts.get(status) ?? 0) > 4)
 })
 
 test('the description names every kind, and its schemas stand', async (t) => {

@@ -222,3 +222,18 @@ test('what stands is told whole, also when it is more than may wait of changes',
   t.true(text.length > watchLimits.waitingSizeMax)
   t.is(text.match(/^event: change$/gm)?.length, count)
 })
+
+test('who asks for what is applied is told when the datapath reflects it, in order', async (t) => {
+  const waiting: (() => void)[] = []
+  const settled = () => new Promise<void>((resolve) => waiting.push(resolve))
+  const { apiSocketPath: path, store } = await startAgent(t, { settled })
+  const all = events(path, '/v1/watch?kind=router&applied=true', (text) => /"b"/.test(text))
+  await all.opened
+  for (const id of ['a', 'b'])
+    await store.transact((draft) => draft.put('router', { id, adminUp: true }))
+  const early = Promise.race([all.text, new Promise((resolve) => setTimeout(resolve, 50))])
+  t.is(await early, undefined)
+  t.is(waiting.length, 2)
+  for (const resolve of waiting.reverse()) resolve()
+  t.regex(await all.text, /"id":"a".*"id":"b"/s)
+})

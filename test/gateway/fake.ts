@@ -23,11 +23,13 @@ export class FakeHost {
     createVeth: (request) => this.#createVeth(request),
     remove: (name) => this.#remove(name),
     setUp: (name) => this.#change(name, { up: true }),
+    setDown: (name) => this.#change(name, { up: false }),
     setMtu: (name, mtu) => this.#change(name, { mtu }),
     addAddress: (name, cidr) => {
       this.#addresses.push({ interface: name, cidr })
     },
-    addresses: () => this.#addresses,
+    addresses: () => this.#addresses.filter(({ cidr }) => !cidr.includes(':')),
+    addresses6: () => this.#addresses.filter(({ cidr }) => cidr.includes(':')),
     setRoute: (route) => {
       this.#routes = [...this.#routes.filter(({ dst }) => dst !== route.dst), route]
     },

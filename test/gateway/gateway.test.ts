@@ -9,6 +9,7 @@ import {
   publish,
   putEndpoint,
   putNetwork,
+  putVip,
 } from './topology.ts'
 
 function start(t: ExecutionContext, store: Store, host: FakeHost): Gateway {
@@ -63,6 +64,17 @@ test('everything goes with the last network', async (t) => {
   t.deepEqual(store.list('uplink'), [])
 })
 
+test('so do those of a VIP', async (t) => {
+  const host = new FakeHost()
+  const store = await openTopology((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
+  const gateway = start(t, store, host)
+  await gateway.settled(store.revision)
+  await commit(store, gateway, (draft) => putVip(draft, 'r1', [{ hostPort: 8000, port: 80 }]))
+  t.true(host.table.includes('tcp dport 8000'))
+  await commit(store, gateway, (draft) => draft.delete('vip', 'web:tcp'))
+  t.false(host.table.includes('tcp dport 8000'))
+})
+
 test('published ports come and go with their endpoint, and attaching without any runs nothing', async (t) => {
   const host = new FakeHost()
   const store = await openTopology((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
@@ -75,7 +87,15 @@ test('published ports come and go with their endpoint, and attaching without any
   await commit(store, gateway, (draft) =>
     putEndpoint(draft, 'b', 'red', '10.1.0.6/24', [publish('tcp 8080 80')]),
   )
-  t.true(host.table.includes('tcp dport 8080 counter dnat ip to 10.1.0.6:80'))
+  // To the uplink's address; from there on it is its chains' to give it to the container.
+  const [uplink] = store.list('uplink')
+  const port = store.get('port', uplink?.id ?? '')
+  const address = port?.kind === 'router' ? port.addresses[0]?.split('/')[0] : ''
+  t.true(host.table.includes(`tcp dport 8080 counter dnat ip to ${address}:8080`))
+  t.like(store.get('rule', `${uplink?.id}-published-tcp-8080`), {
+    condition: { dstPorts: { is: { first: 8080, last: 8080 } } },
+    action: { kind: 'dnat', targets: [{ first: '10.1.0.6', ports: { first: 80, last: 80 } }] },
+  })
   t.is(gateway.status().publications, 1)
   await commit(store, gateway, (draft) => draft.delete('endpoint', 'b'))
   t.false(host.table.includes('8080'))
@@ -199,7 +219,7 @@ test('connections to UDP ports that lead elsewhere are forgotten, once the rules
   const forgotten: string[] = []
   const connections = {
     forget(protocol: number, ports: ReadonlySet<number>) {
-      forgotten.push(`${protocol}: ${[...ports].join(' ')} ${host.table.includes('10.1.0.3:53')}`)
+      forgotten.push(`${protocol}: ${[...ports].join(' ')} ${host.table.includes('udp dport 53')}`)
       return 0
     },
   }

@@ -47,14 +47,14 @@ test('the table guards, publishes, isolates and masquerades', (t) => {
 		type filter hook prerouting priority raw; policy accept;
 		iifname "mu00000000001" ip saddr != { 10.1.0.0/24, 10.2.0.0/24, 169.254.1.2 } counter drop comment "not a source of quickstart"
 		iifname "mu00000000001" ip daddr 127.0.0.0/8 counter drop comment "loopback is not for containers"
-		iifname "mu00000000001" meta nfproto ipv6 counter drop comment "IPv6 is not routed yet"
+		iifname "mu00000000001" meta nfproto ipv6 counter drop comment "no network has IPv6"
 	}
 	chain prerouting {
-		type nat hook prerouting priority dstnat; policy accept;
+		type nat hook prerouting priority dstnat - 10; policy accept;
 		fib daddr type local jump publish
 	}
 	chain output {
-		type nat hook output priority -100; policy accept;
+		type nat hook output priority -110; policy accept;
 		fib daddr type local jump publish
 	}
 	chain publish {
@@ -73,8 +73,10 @@ test('the table guards, publishes, isolates and masquerades', (t) => {
 	chain postrouting {
 		type nat hook postrouting priority srcnat; policy accept;
 		oifname "mu00000000001" ip saddr 127.0.0.0/8 counter masquerade comment "host to quickstart"
+		oifname "mu00000000001" fib saddr type local ct status & dnat != dnat counter masquerade comment "host to quickstart"
+		oifname != "mu*" ip saddr 169.254.1.2 counter masquerade comment "out of quickstart"
 		oifname "mu00000000001" ip saddr { 10.1.0.0/24, 10.2.0.0/24 } counter masquerade comment "quickstart to itself"
-		oifname != "mu*" ip saddr { 10.1.0.0/24, 10.2.0.0/24 } counter masquerade comment "out of quickstart"
+		oifname != "mu*" ip saddr { 10.1.0.0/24, 10.2.0.0/24 } counter masquerade comment "other protocols of quickstart"
 	}
 }
 `,

@@ -1,6 +1,6 @@
 /** Topologies as the driver makes them, in few words. */
 import { openMemoryStore } from '../../topology/memory.ts'
-import type { Network, Publication } from '../../topology/model.ts'
+import type { Network, Publication, Vip } from '../../topology/model.ts'
 import type { Draft, Store } from '../../topology/store.ts'
 
 export const host = 'host1'
@@ -90,4 +90,15 @@ export function publish(text: string): Publication {
     hostPort: Number(match?.[3]),
     port: Number(match?.[4]),
   }
+}
+
+/** A VIP of a router's load balancer, published as said. */
+export function putVip(draft: Draft, router: string, published: Vip['published']): void {
+  const loadBalancer = 'lb'
+  draft.put('loadBalancer', { id: loadBalancer, router, adminUp: true })
+  draft.put('balancerPool', { id: 'web', loadBalancer, adminUp: true })
+  draft.put('vip', {
+    ...{ id: 'web:tcp', loadBalancer, pool: 'web', address: '10.1.0.9', protocol: 'tcp', port: 0 },
+    ...{ persistence: 'none', adminUp: true, published },
+  })
 }

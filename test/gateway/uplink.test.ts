@@ -3,7 +3,15 @@ import { desiredState } from '../../gateway/desired.ts'
 import { needsPlan, planUplinks } from '../../gateway/uplink.ts'
 import { contains, formatCidr, overlaps, parseCidr } from '../../packet/address.ts'
 import type { Draft, Store } from '../../topology/store.ts'
-import { deleteNetwork, host, openTopology, publish, putEndpoint, putNetwork } from './topology.ts'
+import {
+  deleteNetwork,
+  host,
+  openTopology,
+  publish,
+  putEndpoint,
+  putNetwork,
+  putVip,
+} from './topology.ts'
 
 const plan = (store: Store) => store.transact((draft) => planUplinks(draft, host, []))
 
@@ -59,7 +67,12 @@ test('the uplink goes with the last network that needs it', async (t) => {
     putNetwork(draft, 'red', 'r1', '10.1.0.0/24')
     putNetwork(draft, 'blue', 'r1', '10.2.0.0/24')
   })
+  const echoes = () => store.list('rule').filter(({ id }) => id.includes('-echo-')).length
+  t.is(echoes(), 8, 'two kinds of two subnets, in and out')
   await store.transact((draft) => deleteNetwork(draft, 'red'))
+  await plan(store)
+  t.is(echoes(), 4)
+  t.is(store.list('uplink').length, 1)
   t.false(needsPlan(store, host))
   await store.transact((draft) => deleteNetwork(draft, 'blue'))
   t.true(needsPlan(store, host))
@@ -68,6 +81,18 @@ test('the uplink goes with the last network that needs it', async (t) => {
     [store.list('uplink'), store.list('binding'), store.list('port'), store.list('route')],
     [[], [], [], []],
   )
+  t.deepEqual([store.list('chain'), store.list('rule')], [[], []])
+})
+
+test('pings of a subnet that two routers have are translated', async (t) => {
+  const store = await planned((draft) => {
+    putNetwork(draft, 'red', 'r1', '10.1.0.0/24')
+    putNetwork(draft, 'blue', 'r2', '10.1.0.0/24')
+    putNetwork(draft, 'green', 'r2', '10.2.0.0/24')
+  })
+  const echoes = store.list('rule').filter(({ id }) => id.includes('-echo-'))
+  const subnets = echoes.map(({ condition }) => condition?.src?.is ?? condition?.dst?.is)
+  t.deepEqual(new Set(subnets), new Set(['10.2.0.0/24']))
 })
 
 test("an operator's default route is left alone, and ours comes when it goes", async (t) => {
@@ -148,9 +173,26 @@ test('published ports of other hosts, internal networks and IPv6 addresses are n
     })
   })
   t.deepEqual(
-    desiredState(store, host).publications.map(({ hostPort, address }) => [hostPort, address]),
-    [[8080, '10.1.0.5']],
+    desiredState(store, host).publications.map(({ hostPort, port }) => [hostPort, port]),
+    [[8080, 8080]],
   )
+})
+
+test('a published VIP of the router is so on each host', async (t) => {
+  const store = await planned((draft) => {
+    putNetwork(draft, 'red', 'r1', '10.1.0.0/24')
+    putEndpoint(draft, 'a', 'red', '10.1.0.5/24', [publish('tcp 8080 80')])
+    putVip(draft, 'r1', [{ hostPort: 8000, port: 80 }])
+  })
+  t.deepEqual(
+    desiredState(store, host).publications.map(({ hostPort, port }) => [hostPort, port]),
+    [
+      [8000, 8000],
+      [8080, 8080],
+    ],
+  )
+  const rule = store.list('rule').find(({ id }) => id.endsWith('tcp-8000'))
+  t.like(rule?.action, { kind: 'dnat', targets: [{ first: '10.1.0.9' }] })
 })
 
 test('the link has the smallest MTU of its networks', async (t) => {
@@ -159,4 +201,56 @@ test('the link has the smallest MTU of its networks', async (t) => {
     putNetwork(draft, 'blue', 'r1', '10.2.0.0/24', { mtu: 1400 })
   })
   t.is(desiredState(store, host).uplinks[0]?.mtu, 1400)
+})
+
+test('subnets that two routers have are nothing that the host could reach', async (t) => {
+  const store = await planned((draft) => {
+    putNetwork(draft, 'red', 'r1', '10.1.0.0/24')
+    putNetwork(draft, 'blue', 'r2', '10.1.0.0/24')
+    putNetwork(draft, 'green', 'r2', '10.2.0.0/24')
+  })
+  const { uplinks } = desiredState(store, host)
+  const reached = Object.fromEntries(uplinks.map(({ router, subnets }) => [router, subnets]))
+  t.deepEqual(reached, { r1: [], r2: ['10.2.0.0/24'] })
+})
+
+test('one port of two addresses is two ports of the uplink, and stays when one goes', async (t) => {
+  const store = await planned((draft) => {
+    putNetwork(draft, 'red', 'r1', '10.1.0.0/24')
+    putEndpoint(draft, 'a', 'red', '10.1.0.5/24', [publish('tcp 127.0.0.1:80 80')])
+    putEndpoint(draft, 'b', 'red', '10.1.0.6/24', [publish('tcp 192.0.2.1:80 80')])
+    putEndpoint(draft, 'c', 'red', '10.1.0.7/24', [publish('udp 80 80')])
+  })
+  const linkPorts = () =>
+    new Map(desiredState(store, host).publications.map((one) => [one.endpoint, one.port]))
+  const before = linkPorts()
+  t.not(before.get('a'), before.get('b'))
+  t.is(before.get('c'), 80)
+  await store.transact((draft) => {
+    draft.delete('endpoint', 'a')
+    planUplinks(draft, host, [])
+  })
+  t.is(linkPorts().get('b'), before.get('b'))
+  const published = store.list('rule').filter(({ id }) => /-(tcp|udp)-\d+$/.test(id))
+  t.deepEqual(
+    published
+      .map(({ condition }) => condition?.dstPorts?.is.first)
+      .toSorted((a = 0, b = 0) => a - b),
+    [80, before.get('b')].toSorted((a = 0, b = 0) => a - b),
+  )
+})
+
+test('rules that others changed or added are put right', async (t) => {
+  const store = await planned((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
+  const rules = store.list('rule')
+  await store.transact((draft) => {
+    const [first] = rules
+    if (first === undefined) return
+    draft.put('rule', { ...first, action: { kind: 'drop' } })
+    draft.put('rule', { ...first, id: 'theirs', position: 77 })
+  })
+  t.true(needsPlan(store, host))
+  await plan(store)
+  t.deepEqual(store.list('rule'), rules)
+  t.false(needsPlan(store, host))
 })

@@ -2,108 +2,37 @@
  * Runs in a guest (test/vm): our whole agent on the kernel module's datapath. A test plays Docker
  * at the plugin's socket; containers are network namespaces.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { dockerId, endpointBody, joinBody, networkBody, post, send } from '../driver/agent.ts'
+import { dockerId } from '../driver/agent.ts'
+import { GuestHost, ping, run } from './guest-host.ts'
 
-const plugin = '/run/docker/plugins/midonet.sock'
-const socketPath = '/run/midonet/agent.sock'
-const main = new URL('../../main.js', import.meta.url).pathname
-const cli = new URL('../../cli.js', import.meta.url).pathname
+const host = new GuestHost()
 const [red, blue] = [dockerId(1), dockerId(2)]
 
-mkdirSync('/run/docker/plugins', { recursive: true })
-let agent: ChildProcess | undefined
-
-interface Status {
-  readonly ready: boolean
-  readonly datapath: { readonly kind: string; readonly why: string }
-  readonly forwarding: {
-    readonly forwarder: { readonly flows: number; readonly packets: number; readonly lost: number }
-  }
-}
-
-async function status(): Promise<Status> {
-  const { body } = await send(socketPath, 'GET', '/status')
-  // The agent is of this version.
-  return body as unknown as Status
-}
-
-/** Starts the agent and waits until it can serve Docker. */
-async function start(): Promise<void> {
-  const log = openSync('/tmp/agent.log', 'a')
-  const env = { ...process.env, MIDONET_STATE_DIR: '/tmp/midonet', MIDONET_DATAPATH: 'auto' }
-  agent = spawn(process.execPath, [main], { env, stdio: ['ignore', log, log] })
-  for (let tries = 0; tries < 600; tries++) {
-    await sleep(200)
-    const now = await status().catch(() => undefined)
-    if (now?.ready === true) return
-  }
-}
-
-async function stop(signal: NodeJS.Signals): Promise<void> {
-  if (agent === undefined) return
-  const gone = once(agent, 'exit')
-  agent.kill(signal)
-  await gone
-  agent = undefined
-}
-
-function run(...command: readonly string[]): string {
-  const {
-    stdout,
-    stderr,
-    status: code,
-  } = spawnSync(command[0] ?? '', command.slice(1), {
-    encoding: 'utf8',
-  })
-  return code === 0 ? stdout : `${stdout}${stderr}`
-}
-
-/** A container of the network: a namespace with one end of the endpoint's link. */
-async function container(name: string, network: string, seed: number, cidr: string): Promise<void> {
-  const id = dockerId(seed)
-  await post(plugin, '/NetworkDriver.CreateEndpoint', endpointBody(network, id, cidr))
-  const { body } = await post(plugin, '/NetworkDriver.Join', joinBody(network, id))
-  const answer = body as { InterfaceName: { SrcName: string }; Gateway: string }
-  const link = answer.InterfaceName.SrcName
-  run('ip', 'netns', 'add', name)
-  run('ip', 'link', 'set', link, 'netns', name)
-  run('ip', '-n', name, 'link', 'set', link, 'name', 'eth0')
-  run('ip', '-n', name, 'addr', 'add', cidr, 'dev', 'eth0')
-  run('ip', '-n', name, 'link', 'set', 'eth0', 'up')
-  run('ip', '-n', name, 'route', 'add', 'default', 'via', answer.Gateway)
-}
-
-function ping(from: string, to: string, count = 3): string {
-  return run('ip', 'netns', 'exec', from, 'busybox', 'ping', '-c', `${count}`, '-w', '20', to)
-}
-
 test.before(async (t) => {
-  t.timeout(300_000)
-  await start()
-  const options = { 'org.midonet.router': 'shop' }
-  for (const [id, subnet] of [
-    [red, '10.1.0.0/24'],
-    [blue, '10.2.0.0/24'],
-  ] as const)
-    await post(plugin, '/NetworkDriver.CreateNetwork', networkBody({ id, subnet, options }))
-  await container('red1', red, 0x11, '10.1.0.2/24')
-  await container('red2', red, 0x12, '10.1.0.3/24')
-  await container('blue1', blue, 0x13, '10.2.0.2/24')
+  t.timeout(500_000)
+  await host.start()
+  await host.network(red, '10.1.0.0/24')
+  await host.network(blue, '10.2.0.0/24')
+  await host.container('red1', red, 0x11, '10.1.0.2/24')
+  await host.container('red2', red, 0x12, '10.1.0.3/24')
+  await host.container('blue1', blue, 0x13, '10.2.0.2/24')
 })
 
 test.after.always(async () => {
-  await stop('SIGTERM')
+  await host.stop('SIGTERM')
 })
 
 test.serial('the kernel module is taken where it is, and the status says why', async (t) => {
-  const { datapath } = await status()
+  const { datapath } = await host.status()
   t.is(datapath.kind, 'ovs')
   t.regex(datapath.why, /Open vSwitch's module/)
+  const told = host.midonet('status')
+  t.regex(told, /^datapath ovs: .*\n {2}has meters up to \d+, ct, clone, check_pkt_len/m)
+  t.regex(told, /^overruns: 0$/m)
 })
 
 test.serial('containers reach each other on a network, across a router, and the router', (t) => {
@@ -118,9 +47,9 @@ test.serial('containers reach each other on a network, across a router, and the 
 test.serial('flows do the work, not the agent', async (t) => {
   t.timeout(120_000)
   ping('red1', '10.2.0.2', 1)
-  const before = (await status()).forwarding.forwarder
+  const before = (await host.status()).forwarding.forwarder
   t.regex(ping('red1', '10.2.0.2', 10), /10 packets received/)
-  const after = (await status()).forwarding.forwarder
+  const after = (await host.status()).forwarding.forwarder
   // Neighbours are asked for now and then, which is the agent's to answer.
   t.true(after.packets - before.packets <= 4, `${after.packets - before.packets} packets`)
   t.true(after.flows >= 2)
@@ -130,9 +59,25 @@ test.serial('flows do the work, not the agent', async (t) => {
 test.serial('the flows are there to be seen, in the words of Open vSwitch', (t) => {
   t.timeout(120_000)
   ping('red1', '10.2.0.2', 1)
-  const flows = run(process.execPath, cli, 'dpctl', 'dump-flows')
+  const flows = host.midonet('dpctl', 'dump-flows')
   t.regex(flows, /in_port\(\d+\).*eth_type\(0x0800\).*packets:\d+.*actions:.*set\(eth\(/)
-  t.regex(run(process.execPath, cli, 'dpctl', 'show'), /midonet.*ovs(.|\n)*port \d+: mn/)
+  t.regex(host.midonet('dpctl', 'show'), /midonet.*ovs(.|\n)*port \d+: mn/)
+})
+
+test.serial('meters and interfaces come and go by hand, too', (t) => {
+  t.timeout(120_000)
+  const dpctl = (...words: readonly string[]): string => host.midonet('dpctl', ...words)
+  const meter = 'meter=4711,kbps,band=type=drop,rate=1000,burst_size=600'
+  t.is(dpctl('add-meter', meter), '')
+  t.is(dpctl('dump-meters'), `${meter} packets:0 dropped:0`)
+  t.is(dpctl('del-meter', 'meter=4711'), '')
+  t.is(dpctl('dump-meters'), '')
+  t.regex(dpctl('add-if', 'tun0,type=vxlan,dst_port=4790'), /^port \d+: tun0$/)
+  t.regex(run('ip', '-d', 'link', 'show', 'tun0'), /vxlan external .*dstport 4790/)
+  t.regex(dpctl('dump-ports'), /^port \d+: tun0$/m)
+  t.is(dpctl('del-if', 'tun0'), '')
+  t.notRegex(dpctl('dump-ports'), /tun0/)
+  t.regex(dpctl('add-if', 'tun0,type=ipip'), /add-if takes an interface/)
 })
 
 test.serial('a killed agent loses no packet, and the next one takes its flows over', async (t) => {
@@ -151,15 +96,15 @@ test.serial('a killed agent loses no packet, and the next one takes its flows ov
   })
   const ended = once(pinging, 'exit')
   await sleep(2000)
-  await stop('SIGKILL')
+  await host.stop('SIGKILL')
   await sleep(2000)
-  await start()
+  await host.start()
   await sleep(2000)
   spawnSync('busybox', ['kill', '-INT', `${pinging.pid}`])
   await Promise.race([ended, sleep(10_000)])
   const [, sent, received] = /(\d+) packets transmitted, (\d+) packets received/.exec(output) ?? []
   t.true(Number(sent) >= 5, output)
   t.is(received, sent)
-  const { flows } = (await status()).forwarding.forwarder
+  const { flows } = (await host.status()).forwarding.forwarder
   t.true(flows >= 2, `${flows} flows adopted`)
 })

@@ -213,6 +213,9 @@ function applyToModel(model: Model, action: Action): Model {
   switch (action.kind) {
     case 'meter':
     case 'checkPacketLength':
+    case 'clone':
+    case 'ct':
+    case 'recirculate':
       return model
     case 'pushVlan':
       return { ...model, tags: [action.tci & 0xefff, ...model.tags] }
@@ -277,5 +280,49 @@ test('no bytes make it throw, and the size changes only by tags', (t) => {
       },
     ),
     { numRuns: 3000 },
+  )
+})
+
+test('what is done to a copy does not touch the packet, nor the tunnel that it takes', (t) => {
+  const frame = fromHex(captures.udpHello)
+  const outputs = applyActions(
+    frame,
+    parseActions(
+      'clone(set(ipv4(ttl=9)),set(tunnel(tun_id=0x5,src=1.1.1.1,dst=2.2.2.2)),1,clone(set(ipv4(ttl=8)),2),3),4',
+    ),
+  )
+  const ttl9 = hexOf(applyActions(frame, parseActions('set(ipv4(ttl=9)),1'))[0]?.frame ?? frame)
+  t.deepEqual(
+    outputs.map(({ port, tunnel }) => [port, tunnel?.id]),
+    [
+      [1, 5],
+      [2, 5],
+      [3, 5],
+      [4, undefined],
+    ],
+  )
+  t.is(hexOf(outputs[0]?.frame ?? frame), ttl9)
+  t.is(hexOf(outputs[2]?.frame ?? frame), ttl9)
+  t.is(hexOf(outputs[3]?.frame ?? new Uint8Array(0)), captures.udpHello)
+})
+
+test('a meter ends the list it stands in, not the one around it', (t) => {
+  const outputs = applyActions(
+    fromHex(captures.udpHello),
+    parseActions('clone(meter(1),1),2,meter(2),3'),
+    undefined,
+    () => false,
+  )
+  t.deepEqual(
+    outputs.map(({ port }) => port),
+    [2],
+  )
+})
+
+test('what comes after a look-up anew is not of this list', (t) => {
+  const outputs = applyActions(fromHex(captures.udpHello), parseActions('ct(zone=1),1,recirc(2),3'))
+  t.deepEqual(
+    outputs.map(({ port }) => port),
+    [1],
   )
 })

@@ -68,8 +68,40 @@ export const anyAction: fc.Arbitrary<Action> = fc.oneof(
     tpa: u32,
   }),
   fc.record({ kind: fc.constant('setTunnel' as const), id: u32, dst: u32, src: u32 }),
+  fc.record({ kind: fc.constant('setTunnel' as const), id: u32, dst: u128, src: u128 }),
   fc.record({ kind: fc.constant('userspace' as const), reason: u32 }),
 )
+
+/** Also those that hold others, or have the kernel do something besides. */
+export const anyDeepAction: fc.Arbitrary<Action> = fc.letrec<{ action: Action }>((tie) => {
+  const list = fc.array(tie('action'), { maxLength: 3 })
+  const mark = fc.option(fc.record({ value: u32, mask: u32 }), { nil: undefined })
+  return {
+    action: fc.oneof(
+      { maxDepth: 2, depthSize: 'small' },
+      anyAction,
+      fc.record({ kind: fc.constant('meter' as const), id: u32 }),
+      fc
+        .tuple(u16, fc.boolean(), mark)
+        .map(([zone, commit, given]) =>
+          given === undefined
+            ? { kind: 'ct' as const, zone, commit }
+            : { kind: 'ct' as const, zone, commit, mark: given },
+        ),
+      fc.record({
+        kind: fc.constant('recirculate' as const),
+        id: fc.integer({ min: 1, max: 0xffff }),
+      }),
+      fc.record({ kind: fc.constant('clone' as const), actions: list }),
+      fc.record({
+        kind: fc.constant('checkPacketLength' as const),
+        length: u16,
+        greater: list,
+        lessEqual: list,
+      }),
+    ),
+  }
+}).action
 
 /** A captured frame with up to three bytes changed, perhaps cut, perhaps with a VLAN tag put in. */
 export const mutated = fc

@@ -11,7 +11,7 @@ import {
   parseKey,
   TextError,
 } from '../../packet/text.ts'
-import { anyAction, anyKey, anyMask } from './arbitrary.ts'
+import { anyDeepAction, anyKey, anyMask } from './arbitrary.ts'
 
 const texts = [
   '',
@@ -93,7 +93,7 @@ const wrong: readonly (readonly [string, number, RegExp])[] = [
   ['in_port', 7, /the end: expected "\("/],
   ['in_port(x)', 8, /expected a number/],
   ['in_port(4294967296)', 8, /at most 4294967295/],
-  ['foo(1)', 0, /expected one of tunnel, in_port/],
+  ['foo(1)', 0, /expected one of recirc_id, tunnel, in_port/],
   ['eth(src=02:00:00:00:00)', 8, /MAC address/],
   ['eth(constructor=1)', 4, /one of src, dst/],
   ['ipv4(src=1.2.3.4,src=1.2.3.4)', 21, /each field once/],
@@ -112,7 +112,39 @@ for (const [text, position, message] of wrong)
     t.regex(error?.message ?? '', message)
   })
 
-for (const text of ['', 'set(eth(src=02:00:00:00:00:0a))', 'set(ipv4(ttl=256))', '1,', 'drop,1'])
+test('actions within actions print as they were read, and so does connection tracking', (t) => {
+  const text =
+    'meter(3),clone(push_vlan(vid=5,pcp=0),2,check_pkt_len(size=100,gt(drop),le(7))),ct,ct(zone=5),ct(commit,zone=5,mark=0x1/0xff),recirc(0x7)'
+  t.is(formatActions(parseActions(text)), text)
+  t.is(formatActions(parseActions('ct(mark=3)')), 'ct(mark=0x3/0xffffffff)')
+  t.throws(() => parseActions(`${'clone('.repeat(4000)}1${')'.repeat(4000)}`), {
+    instanceOf: TextError,
+    message: /4 deep/,
+  })
+})
+
+test('what connection tracking said is matched by its bits', (t) => {
+  const text = 'recirc_id(0x7),in_port(1),ct_state(0x22/0x23),eth(dst=02:00:00:00:00:0a)'
+  const { key, mask } = parseKey(text)
+  t.is(formatKey(key, mask), text)
+  t.is(readField(key, 'recirculation'), 7)
+  t.is(readField(key, 'ethDst'), 0x02_0000_0000_0a)
+})
+
+const wrongActions = [
+  '',
+  'set(eth(src=02:00:00:00:00:0a))',
+  'set(ipv4(ttl=256))',
+  '1,',
+  'drop,1',
+  'clone(1',
+  'ct(zone=65536)',
+  'ct(force)',
+  'recirc(0)',
+  'meter()',
+]
+
+for (const text of wrongActions)
   test(`the actions "${text}" are refused`, (t) => {
     t.throws(() => parseActions(text), { instanceOf: TextError })
   })
@@ -133,7 +165,7 @@ test('every key and mask comes back from its text, masked', (t) => {
 
 test('every flow comes back from its text', (t) => {
   fc.assert(
-    fc.property(anyMask, fc.array(anyAction, { maxLength: 6 }), (mask, actions) => {
+    fc.property(anyMask, fc.array(anyDeepAction, { maxLength: 6 }), (mask, actions) => {
       const back = parseFlow(formatFlow({ key: mask, mask }, actions))
       t.deepEqual(back, { key: mask, mask, actions })
     }),

@@ -53,7 +53,11 @@ export const hostMac = fc.constantFrom(...hostMacs)
 const someMac = fc.oneof(
   { weight: 5, arbitrary: hostMac },
   { weight: 5, arbitrary: fc.constantFrom(...routerMacs) },
-  { weight: 2, arbitrary: fc.constantFrom(0xffff_ffff_ffff, 0x3333_0000_0001) },
+  // All, a group, spanning trees.
+  {
+    weight: 2,
+    arbitrary: fc.constantFrom(0xffff_ffff_ffff, 0x3333_0000_0001, 0x0180_c200_0000),
+  },
 )
 
 /** The key of a packet, in the shape that `extractKey` gives; `inPort` is left 0. */
@@ -62,14 +66,23 @@ export const packetKey: fc.Arbitrary<FlowKey> = fc
     kind: fc.constantFrom('ip', 'ip', 'ip', 'ip6', 'ip6', 'arp', 'arp', 'other'),
     src: fc.oneof({ weight: 9, arbitrary: hostMac }, { weight: 1, arbitrary: someMac }),
     dst: someMac,
-    vlan: fc.constantFrom(0, 0, 0, 0x1000, 0x1005),
+    vlan: fc.constantFrom(0, 0, 0, 0x1000, 0x1005, 0x1006),
     a: someAddress,
     b: someAddress,
     ttl: fc.constantFrom(0, 1, 2, 64, 64),
     frag: fc.constantFrom(0, 0, 0, 0, 1, 2),
     protocol: fc.constantFrom(1, 1, 6, 17, 47),
     // The last: a DHCP client's.
-    ports: fc.constantFrom(8, 0, 3, 0x0035_1000, 0x0050_2000, 0x0043_0044),
+    ports: fc.constantFrom(
+      8,
+      0,
+      3,
+      0x0035_1000,
+      0x0050_2000,
+      0x0043_0044,
+      0x00b3_4000,
+      0x0ec8_4000,
+    ),
     op: fc.constantFrom(1, 1, 1, 2, 3),
     sha: someMac,
     sameSha: fc.boolean(),

@@ -5,7 +5,8 @@
 import fc from 'fast-check'
 import { formatIp, formatMac, parseMac } from '../../packet/address.ts'
 import { type FlowKey, writeField } from '../../packet/flow-key.ts'
-import type { Port, RouterPort } from '../../topology/model.ts'
+import { speakerInterface } from '../../topology/bgp.ts'
+import type { BridgePort, RouterPort } from '../../topology/model.ts'
 import { address, address6, hostMac, hostMacs, packetKey, routerMacs, subnet } from './arbitrary.ts'
 import { frameOf } from './frame.ts'
 import { host, put, type World } from './world.ts'
@@ -30,6 +31,8 @@ export function happening<T>(
 
 const index = (count: number) => fc.nat({ max: count - 1 })
 const adminUp = fc.constantFrom(true, true, true, false)
+/** Of a bridge's port; most bridges are to stay unaware of VLANs. */
+const vlan = fc.constantFrom<{ vlan?: number }>({}, {}, {}, {}, {}, { vlan: 5 }, { vlan: 6 })
 const prefix = fc.constantFrom(
   '0.0.0.0/0',
   '10.0.0.0/8',
@@ -58,6 +61,7 @@ const exteriorPort = happening(
     mac: fc.option(hostMac, { nil: undefined }),
     subnet,
     hosts: fc.uniqueArray(fc.constantFrom(2, 3, 4), { maxLength: 2 }),
+    vlan,
   }),
   (world, one) => {
     const id = `p${one.n}`
@@ -66,8 +70,9 @@ const exteriorPort = happening(
     if (isTaken(world, id, `b${one.at}`, mac, addresses)) return
     const addresses6 = one.hosts.map((n) => address6(one.subnet, n))
     const stations = mac === undefined ? [] : [{ mac, addresses, addresses6 }]
+    const port = bridgePort(id, one.at)
     world.put(
-      put('port', { id, kind: 'bridge', bridge: `b${one.at}`, adminUp: one.adminUp, stations }),
+      put('port', { ...port, adminUp: one.adminUp, stations, ...one.vlan }),
       put('binding', { id, host, interface: `if${one.n}` }),
     )
   },
@@ -120,7 +125,7 @@ function farEnd(n: number): Pick<RouterPort, 'mac' | 'addresses' | 'addresses6'>
   }
 }
 
-function bridgePort(id: string, at: number): Port {
+function bridgePort(id: string, at: number): BridgePort {
   return { id, kind: 'bridge', bridge: `b${at}`, adminUp: true }
 }
 
@@ -132,13 +137,16 @@ const link = happening(
     a: index(3),
     b: index(3),
     adminUp,
+    vlan,
   }),
-  (world, { n, kind, a, b, adminUp: isUp }) => {
+  (world, { n, kind, a, b, adminUp: isUp, vlan: ofA }) => {
     removeLink(world, n)
     const [left, right] = [`l${n}a`, `l${n}b`]
     const far = farEnd(n)
     const one =
-      kind === 'routers' ? { ...routerPort(left, n, a % 2, isUp), ...far } : bridgePort(left, a)
+      kind === 'routers'
+        ? { ...routerPort(left, n, a % 2, isUp), ...far }
+        : { ...bridgePort(left, a), ...ofA }
     const other = kind === 'bridges' ? bridgePort(right, b) : routerPort(right, n, b % 2, isUp)
     world.put(put('port', { ...one, peer: right }), put('port', { ...other, peer: left }))
   },
@@ -282,7 +290,9 @@ export function aim(world: World, key: FlowKey, interfaceName: string, pick: num
   if (target?.kind === 'router') writeField(key, 'ethDst', parseMac(target.mac) ?? 0)
 }
 
-export const interfaces = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => `if${n}`).concat('qf0', 'qf1')
+export const interfaces = [0, 1, 2, 3, 4, 5, 6, 7]
+  .map((n) => `if${n}`)
+  .concat('qf0', 'qf1', speakerInterface('q0'), speakerInterface('q1'))
 
 /** A packet comes in, often for a router. */
 export const arrival = happening(

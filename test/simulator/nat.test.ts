@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { formatIp } from '../../packet/address.ts'
 import { createKey, type FlowKey, readField, writeField } from '../../packet/flow-key.ts'
 import { FlowState, keyKinds, StateEntry } from '../../simulator/flow-state.ts'
+import { fullTag } from '../../simulator/tag.ts'
 import { frameOf } from './frame.ts'
 import { host, keyOf, put, World } from './world.ts'
 
@@ -247,13 +248,18 @@ test('a false reset does not end a connection whose traffic goes on', (t) => {
 test('a table that is full says so, counts it, and goes on when there is room', (t) => {
   const state = new FlowState(1)
   const entry = (n: number) =>
-    new StateEntry(1, 17, [keyKinds.track, n, 1, 1], [keyKinds.track, 1, n, 1])
+    new StateEntry(
+      1,
+      17,
+      { kind: keyKinds.track, src: n, dst: 1, ports: 1 },
+      { kind: keyKinds.track, src: 1, dst: n, ports: 1 },
+    )
   state.commit([{ kind: 'addState', entry: entry(1) }], 0)
   t.true(state.isFull)
   state.commit([{ kind: 'addState', entry: entry(2) }], 0)
   t.is(state.size, 1)
   const unused = { isUsed: () => false, lastUseMs: () => 0 }
-  t.true(state.sweep(10_000_000, unused).includes('full:0'))
+  t.true(state.sweep(10_000_000, unused).includes(fullTag(0)))
   t.is(state.size, 0)
 })
 
@@ -261,8 +267,8 @@ test('a forgotten zone leaves no entries', (t) => {
   const state = new FlowState()
   for (let n = 0; n < 100; n++) {
     const [there, back] = [
-      [keyKinds.track, n, 1, 1],
-      [keyKinds.track, 1, n, 1],
+      { kind: keyKinds.track, src: n, dst: 1, ports: 1 },
+      { kind: keyKinds.track, src: 1, dst: n, ports: 1 },
     ] as const
     state.commit([{ kind: 'addState', entry: new StateEntry(1 + (n % 2), 17, there, back) }], 0)
   }

@@ -12,9 +12,14 @@ import { simulate } from '../../simulator/simulate.ts'
 import { Simulation } from '../../simulator/simulation.ts'
 import type { VirtualTopology } from '../../simulator/virtual-topology.ts'
 import { packetKey } from './arbitrary.ts'
+import { balanceChange, furnishBalance } from './balance-happening.ts'
+import { bgpChange, furnishBgp, speech } from './bgp-happening.ts'
 import { frameOf } from './frame.ts'
 import { aim, arrival, furnish, interfaces, topologyChange, upheaval } from './happening.ts'
+import { mirrorChange } from './mirror-happening.ts'
+import { furnishPeers, origin, peersChange } from './peers-happening.ts'
 import { furnishPolicy, policyChange } from './policy-happening.ts'
+import { redirectChange } from './redirect-happening.ts'
 import { furnishServices, serviceChange } from './service-happening.ts'
 import { World } from './world.ts'
 
@@ -25,7 +30,8 @@ function check<T>(t: ExecutionContext, runs: number, property: fc.IProperty<T>):
   const given = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) }
   const found = fc.check(property, {
     numRuns: runs * times,
-    endOnFailure: false,
+    // A smaller case may take many minutes to find: whoever is there to wait gets it.
+    endOnFailure: process.env.CI !== undefined,
     ...given,
   })
   const fault = found.errorInstance
@@ -75,19 +81,39 @@ function validBits(at: number, ethType: number | undefined): number {
   return (at === 11 || at === 15) && ethType === 0x0806 ? 0xffff : 0xffff_ffff
 }
 
-const anyChange = fc.oneof(topologyChange, policyChange, serviceChange)
+const anyChange = fc.oneof(
+  { weight: 3, arbitrary: topologyChange },
+  { weight: 3, arbitrary: policyChange },
+  { weight: 3, arbitrary: serviceChange },
+  { weight: 3, arbitrary: balanceChange },
+  { weight: 1, arbitrary: mirrorChange },
+  { weight: 2, arbitrary: redirectChange },
+  { weight: 2, arbitrary: bgpChange },
+  { weight: 3, arbitrary: peersChange },
+)
 
 const noise = fc.oneof(
   packetKey,
   fc.uint8Array({ minLength: 80, maxLength: 80 }).map((bytes) => new Uint32Array(bytes.buffer)),
 )
 
-const aimed = fc.record({
-  key: packetKey,
-  on: fc.constantFrom(...interfaces),
-  pick: fc.option(fc.nat({ max: 3 }), { nil: undefined }),
-  noises: fc.array(noise, { minLength: 6, maxLength: 6 }),
-})
+const aimed = fc
+  .tuple(
+    fc.oneof(
+      {
+        weight: 5,
+        arbitrary: fc.record({
+          key: packetKey,
+          on: fc.constantFrom(...interfaces, 'mt-vxlan', 'mt-vxlan'),
+          pick: fc.option(fc.nat({ max: 3 }), { nil: undefined }),
+        }),
+      },
+      { weight: 1, arbitrary: speech },
+    ),
+    origin,
+    fc.array(noise, { minLength: 6, maxLength: 6 }),
+  )
+  .map(([packet, from, noises]) => ({ ...packet, from, noises }))
 
 test('a packet that differs only outside the mask fares the same', (t) => {
   check(
@@ -104,9 +130,13 @@ test('a packet that differs only outside the mask fares the same', (t) => {
         furnish(world)
         furnishPolicy(world)
         furnishServices(world)
+        furnishBalance(world)
+        furnishBgp(world)
+        furnishPeers(world)
         for (const change of changes) change.run(world)
-        for (const { key, on, pick, noises } of packets) {
+        for (const { key, on, from, pick, noises } of packets) {
           key[0] = world.datapath.ports().find(({ name }) => name === on)?.number ?? 99
+          if (on === 'mt-vxlan') key.set([from.id, from.src], 1)
           if (pick !== undefined && key[8] === 0x0800) aim(world, key, on, pick)
           const sim = new Simulation()
           simulate(world.forwarder.topology, key, sim)
@@ -178,6 +208,9 @@ test('after any change no installed flow differs from a fresh simulation', (t) =
         furnish(world)
         furnishPolicy(world)
         furnishServices(world)
+        furnishBalance(world)
+        furnishBgp(world)
+        furnishPeers(world)
         for (const one of happenings) {
           one.run(world)
           checkFlows(world, noises)

@@ -7,7 +7,8 @@
  *
  * ACTION is accept drop reject return continue, jump:CHAIN, staticSnat:IP, staticDnat:IP,
  * snat:FIRST[-LAST]:PORT-PORT, dnat:FIRST[-LAST][:PORT[-PORT]], masquerade:PORT-PORT, reverseSnat,
- * reverseDnat, prefixSnat:CIDR>CIDR, prefixDnat:CIDR>CIDR; an IP of IPv6 stands in brackets. FIELD is a condition's name, VALUE with `!` before it is inverted.
+ * reverseDnat, prefixSnat:CIDR>CIDR, prefixDnat:CIDR>CIDR, redirect:PORT:out|in[:open][:pop]
+ * [:push/VLAN[/PRIORITY]]; an IP of IPv6 stands in brackets. FIELD is a condition's name, VALUE with `!` before it is inverted.
  */
 import type { Condition, Rule, RuleAction } from '../../topology/model.ts'
 import { schemas } from '../../topology/model.ts'
@@ -118,6 +119,7 @@ function readAction(text: string): Record<string, unknown> & { kind: RuleAction[
     const [from, to] = rest.split('>')
     return { kind, from, to }
   }
+  if (kind === 'redirect') return readRedirect(rest)
   if (kind !== 'snat' && kind !== 'dnat') return { kind }
   // An address of IPv6 stands in brackets.
   const six = /^\[([^\]]+)\](?:-\[([^\]]+)\])?(?::(.+))?$/.exec(rest)
@@ -126,4 +128,22 @@ function readAction(text: string): Record<string, unknown> & { kind: RuleAction[
   const ports = six === null ? tail : six[3]
   const range = ports === undefined ? {} : { ports: readRange(ports) }
   return { kind, targets: [{ first, last, ...range }] }
+}
+
+function readRedirect(text: string) {
+  const [port, direction, ...rest] = text.split(':')
+  const [vlan, priority] =
+    rest
+      .find((word) => word.startsWith('push/'))
+      ?.split('/')
+      .slice(1) ?? []
+  return {
+    kind: 'redirect',
+    port,
+    direction,
+    ...(rest.includes('open') && { failOpen: true }),
+    ...(rest.includes('pop') && { popVlan: true }),
+    ...(vlan !== undefined && { pushVlan: Number(vlan) }),
+    ...(priority !== undefined && { pushPriority: Number(priority) }),
+  }
 }

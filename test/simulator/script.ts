@@ -2,30 +2,34 @@
  * The language of the scripts in `scripts/`: topologies, packets and time in text.
  *
  *   bridge NAME [down]                         router NAME [down]
- *   port ID on DEVICE [if=INTERFACE] [station=MAC/IP,IP] [mac=MAC] [address=CIDR,CIDR]
+ *   port ID on DEVICE [if=INTERFACE] [vlan=N] [station=MAC/IP,IP] [mac=MAC] [address=CIDR,CIDR]
  *                     [neighbor=IP/MAC] [down]
  *   link PORT PORT                             route ID on ROUTER to=CIDR [from=CIDR] [via=IP]
- *   bind PORT INTERFACE                                  [port=ID] [weight=N] [blackhole|reject]
+ *   bind PORT INTERFACE [host=HOST] [key=N]              [port=ID] [weight=N] [blackhole|reject]
  *   remove KIND ID
  *   send INTERFACE PACKET                      hit INTERFACE PACKET   (same, no detail)
  *   wait SECONDS      flows      status NAME…  restart      trace PORT PACKET
  *   lose INTERFACE    gain INTERFACE
  *
- * Chains and groups: see script-policy.ts. IPv6: see script6.ts. DHCP, policies, MTUs, traces: see script-service.ts. `quotes` shows ids and quotes of ICMP messages from then on.
+ * Chains and groups: see script-policy.ts. Load balancing: script-balance.ts. IPv6: see script6.ts. DHCP, policies, MTUs, traces: see script-service.ts. Mirrors: see script-mirror.ts. Other hosts: script-hosts.ts. `quotes` shows ids and quotes of ICMP messages from then on.
  *
  * PACKET is `icmp A > B`, `udp A:PORT > B:PORT`, `tcp …`, `arp who-has A tell B`,
  * `arp A is-at MAC to B`, `eth MAC > MAC`, or `key …` in Open vSwitch's notation; with options
- * src= dst= (MAC addresses), ttl= frag= type= flags= vlan= ethtype=, id= of an echo, about=A:P>B:Q for
+ * src= dst= (MAC addresses), ttl= frag= ipid= (of fragments) type= flags= vlan= ethtype=, id= of an echo, about=A:P>B:Q for
  * an ICMP error about a UDP packet (TCP with aboutproto=6), size= of the IPv4 packet, df=yes. MAC addresses may be cut to `:0a` for
  * 02:00:00:00:00:0a, and are found in the topology when they are left out.
  */
-import { formatIp, parseIp } from '../../packet/address.ts'
-import { readU16, writeU16, writeU32 } from '../../packet/bytes.ts'
+import { formatIp } from '../../packet/address.ts'
+import { readU16, writeU16 } from '../../packet/bytes.ts'
 import { checksum } from '../../packet/checksum.ts'
 import { readIcmpQuote } from '../../packet/icmp-quote.ts'
 import { formatFlow, formatKey, parseKey } from '../../packet/text.ts'
 import { type Kind, kinds, type Port } from '../../topology/model.ts'
 import { frameOf } from './frame.ts'
+import { balanceChanges, showHealth } from './script-balance.ts'
+import { resize, withFragmentId, writeQuoted } from './script-bytes.ts'
+import { fromTunnel, hostChanges, hostQueries, showTunnel } from './script-hosts.ts'
+import { mirrorChanges } from './script-mirror.ts'
 import { policyChanges, type Words } from './script-policy.ts'
 import { serviceChanges, serviceQueries } from './script-service.ts'
 import { advertiseChanges, byFamily, isPacket6, macOf6, readPacket6, showMore6 } from './script6.ts'
@@ -64,6 +68,9 @@ const quoting = new WeakSet<World>()
 const changes: Readonly<Record<string, Command>> = {
   ...policyChanges,
   ...serviceChanges,
+  ...balanceChanges,
+  ...mirrorChanges,
+  ...hostChanges,
   ...advertiseChanges,
 
   quotes: (world) => quoting.add(world),
@@ -88,8 +95,11 @@ const changes: Readonly<Record<string, Command>> = {
     world.put(put('port', { ...one, peer: b }), put('port', { ...other, peer: a }))
   },
 
-  bind: (world, { plain: [id = '', interfaceName = ''], options }) =>
-    world.put(put('binding', { id, host: options.get('host') ?? host, interface: interfaceName })),
+  bind(world, { plain: [id = '', interfaceName = ''], options }) {
+    const tunnelKey = Number(options.get('key'))
+    const where = { id, host: options.get('host') ?? host, interface: interfaceName }
+    world.put(put('binding', tunnelKey > 0 ? { ...where, tunnelKey } : where))
+  },
 
   route(world, { plain: [id = '', , router = '', action = 'port'], options }) {
     const gateway = options.get('via')
@@ -135,8 +145,15 @@ const queries: Readonly<Record<string, (world: World, words: Words, packet: stri
       observe(world, () => world.wait(Number(seconds) * 1000)),
 
     ...serviceQueries,
+    ...hostQueries,
+
+    from: (world, words, packet) =>
+      observe(world, () =>
+        fromTunnel(world, words, (name, text) => readPacket(world, name, text), packet),
+      ),
 
     flows: (world) => showFlows(world),
+    health: (world) => showHealth(world),
 
     status(world, { plain }) {
       const status: Readonly<Record<string, unknown>> = { ...world.forwarder.status() }
@@ -159,7 +176,8 @@ function readPort(world: World, { plain, options }: Words): Port {
   const common = { id, adminUp, ...(peer === undefined ? {} : { peer }) }
   if (world.topology.get('router', device) === undefined) {
     const stations = options.get('station')?.split(';').map(readStation)
-    return { ...common, kind: 'bridge', bridge: device, ...(stations && { stations }) }
+    const vlan = options.has('vlan') ? { vlan: Number(options.get('vlan')) } : {}
+    return { ...common, kind: 'bridge', bridge: device, ...vlan, ...(stations && { stations }) }
   }
   const readNeighbor = (text: string) => {
     const [address = '', mac = ''] = text.split('/')
@@ -216,8 +234,8 @@ function observe(world: World, act: () => unknown): string[] {
     ...[...flowsBefore].filter((flow) => !flows.includes(flow)).map((flow) => `gone: ${flow}`),
     ...flows.filter((flow) => !flowsBefore.has(flow)).map((flow) => `flow: ${flow}`),
     ...sent.map(
-      ({ interface: out, frame }) =>
-        `out ${out}: ${showFrame(frame)}${quoting.has(world) ? showQuote(frame) : ''}${showMore6(frame, quoting.has(world))}`,
+      ({ interface: out, frame, tunnel }) =>
+        `out ${out}${showTunnel(out, tunnel)}: ${showFrame(frame)}${quoting.has(world) ? showQuote(frame) : ''}${showMore6(frame, quoting.has(world))}`,
     ),
     ...dropped.map(([why]) => `dropped: ${why}`),
     ...(after.parked === before.parked ? [] : [`waiting: ${after.parked}`]),
@@ -256,6 +274,12 @@ function mtuOf(frame: Uint8Array): string {
 /** A frame that comes in on an interface. */
 function readPacket(world: World, interfaceName: string, text: string): Uint8Array {
   const words = splitWords(text.split(/\s+/))
+  const ipId = words.options.get('ipid')
+  if (ipId !== undefined)
+    return withFragmentId(
+      readPacket(world, interfaceName, text.replace(/\s*ipid=\S+/, '')),
+      Number(ipId),
+    )
   if (isPacket6(words.plain)) {
     const macFor6 = (address: string) => macFor(world, interfaceName, address)
     return readPacket6(
@@ -277,35 +301,6 @@ function readPacket(world: World, interfaceName: string, text: string): Uint8Arr
     writeU16(frame, 36, checksum(frame.subarray(34)))
   }
   return frame
-}
-
-/** An untagged IPv4 packet made longer. */
-function resize(frame: Uint8Array, size: number, dontFragment: boolean): Uint8Array {
-  const longer = new Uint8Array(14 + size)
-  longer.set(frame.subarray(0, longer.length))
-  writeU16(longer, 16, size)
-  if (longer[23] === 17) writeU16(longer, 38, size - 20)
-  if (dontFragment) writeU16(longer, 20, 0x4000)
-  writeU16(longer, 24, 0)
-  writeU16(longer, 24, checksum(longer.subarray(14, 34)))
-  return longer
-}
-
-/** Puts a packet's headers into an untagged ICMP error. */
-function writeQuoted(frame: Uint8Array, about: string, protocol: number): void {
-  const [src = '', dst = ''] = about.split('>')
-  const [from = '', srcPort = ''] = src.split(':')
-  const [to = '', dstPort = ''] = dst.split(':')
-  writeU16(frame, 42, 0x4500)
-  writeU16(frame, 44, 28)
-  frame[50] = 64
-  frame[51] = protocol
-  writeU32(frame, 54, parseIp(from) ?? 0)
-  writeU32(frame, 58, parseIp(to) ?? 0)
-  writeU16(frame, 52, checksum(frame.subarray(42, 62)))
-  if (protocol === 1) frame[62] = 8
-  writeU16(frame, protocol === 1 ? 66 : 62, Number(srcPort))
-  if (protocol !== 1) writeU16(frame, 64, Number(dstPort))
 }
 
 function readFrame(world: World, interfaceName: string, text: string): Uint8Array {

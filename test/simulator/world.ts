@@ -1,10 +1,16 @@
 /** A forwarder over a datapath in memory, with a clock of its own, for tests. */
 
 import type { Datapath } from '../../datapath/datapath.ts'
-import { MemoryDatapath, type MemoryDatapathOptions } from '../../datapath/memory.ts'
+import {
+  MemoryDatapath,
+  type MemoryDatapathOptions,
+  type Origin,
+  type SentFrame,
+} from '../../datapath/memory.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey } from '../../packet/flow-key.ts'
 import { Forwarder } from '../../simulator/forwarder.ts'
+import { stateKey } from '../../simulator/peers.ts'
 import { type Kind, type ObjectOf, schemas } from '../../topology/model.ts'
 import type { Change, ChangeBatch } from '../../topology/store.ts'
 
@@ -75,6 +81,11 @@ function change(
   return { kind, id, value, before } as Change
 }
 
+/** A frame that left by an interface; by a tunnel's with a header. */
+export interface Sent extends Omit<SentFrame, 'port'> {
+  readonly interface: string
+}
+
 export interface WorldOptions extends MemoryDatapathOptions {
   readonly flowLimit?: number
   /** Puts something between forwarder and datapath. */
@@ -100,7 +111,8 @@ export class World {
 
   #start(): Forwarder {
     const limit = this.#flowLimit === undefined ? {} : { flowLimit: this.#flowLimit }
-    return new Forwarder({ datapath: this.#forwarded, host, now: () => this.nowMs, ...limit })
+    const now = () => this.nowMs
+    return new Forwarder({ datapath: this.#forwarded, host, now, epoch: 1, ...limit })
   }
 
   put(...items: readonly Item[]): void {
@@ -124,14 +136,14 @@ export class World {
   }
 
   /** Receives a frame on an interface, handles it, and says what left. */
-  send(interfaceName: string, frame: Uint8Array): { interface: string; frame: Uint8Array }[] {
-    this.datapath.inject(interfaceName, frame)
+  send(interfaceName: string, frame: Uint8Array, origin?: Origin): Sent[] {
+    this.datapath.inject(interfaceName, frame, origin)
     while (this.forwarder.round(64) > 0);
     return this.takeSent()
   }
 
   /** Lets time pass in steps, as the worker's loop does. */
-  wait(ms: number, stepMs = 100): { interface: string; frame: Uint8Array }[] {
+  wait(ms: number, stepMs = 100): Sent[] {
     for (let left = ms; left > 0; left -= stepMs) {
       this.nowMs += Math.min(stepMs, left)
       this.forwarder.tick()
@@ -146,11 +158,12 @@ export class World {
     return this.#names.get(vport) ?? `vport ${vport}`
   }
 
-  takeSent(): { interface: string; frame: Uint8Array }[] {
-    return this.datapath.sent.splice(0).map(({ port, frame }) => ({
-      interface: this.nameOf(port),
-      frame,
-    }))
+  /** What left, but for what agents tell each other of flow state. */
+  takeSent(): Sent[] {
+    return this.datapath.sent
+      .splice(0)
+      .filter(({ tunnel }) => tunnel?.id !== stateKey)
+      .map(({ port, ...rest }) => ({ interface: this.nameOf(port), ...rest }))
   }
 }
 

@@ -4,6 +4,8 @@ import type { Datapath } from '../../datapath/datapath.ts'
 export function wrap(inner: Datapath, different: Partial<Datapath>): Datapath {
   return {
     kind: inner.kind,
+    capabilities: inner.capabilities,
+    features: inner.features,
     addPort: (name) => inner.addPort(name),
     removePort: (number) => inner.removePort(number),
     ports: () => inner.ports(),
@@ -14,6 +16,7 @@ export function wrap(inner: Datapath, different: Partial<Datapath>): Datapath {
     setMeter: (id, rate) => inner.setMeter(id, rate),
     removeMeter: (id) => inner.removeMeter(id),
     meters: () => inner.meters(),
+    meter: (id) => inner.meter(id),
     execute: (packet, offload, inPort, actions) => inner.execute(packet, offload, inPort, actions),
     receive: (budget, handle) => inner.receive(budget, handle),
     wait: (timeoutMs) => inner.wait(timeoutMs),

@@ -2,7 +2,10 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import test from 'ava'
 import { type EbpfDatapath, openEbpfDatapath } from '../../datapath/ebpf/ebpf-datapath.ts'
-import { openLinks } from '../../datapath/rtnetlink.ts'
+import { NetlinkSocket } from '../../datapath/netlink.ts'
+import { openLinks, routeProtocol } from '../../datapath/rtnetlink.ts'
+import { interfaceIndex } from '../../datapath/syscall.ts'
+import { findFilter } from '../../datapath/tc.ts'
 import { createKey } from '../../packet/flow-key.ts'
 import { captures, fromHex, hexOf } from '../packet/captures.ts'
 import { enterFreshNetwork, TapPort } from './tap-port.ts'
@@ -38,7 +41,9 @@ test.serial('traffic outlives an agent that is killed, and the next one takes ov
   await ended
   for (let count = 0; count < 10; count++) exchange()
 
+  const before = programOf('mdka')
   const datapath = openEbpfDatapath()
+  t.is(programOf('mdka'), before, 'the verifier is not asked again')
   exchange()
   t.deepEqual(got, new Array(12).fill(captures.udpHello))
   t.deepEqual(
@@ -149,6 +154,14 @@ test.serial(
     links.remove('mdpv')
   },
 )
+
+/** The number of the program that an interface runs. */
+function programOf(name: string): number | undefined {
+  const socket = new NetlinkSocket(routeProtocol)
+  const found = findFilter(socket, interfaceIndex(name), 'ingress')
+  socket.close()
+  return found?.programId
+}
 
 /** Leaves nothing in the network namespace for the next test. */
 function close(datapath: EbpfDatapath): void {

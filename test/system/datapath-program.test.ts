@@ -4,7 +4,7 @@ import { Assembler } from '../../datapath/ebpf/assembler.ts'
 import { loadProgram, testRun } from '../../datapath/ebpf/bpf.ts'
 import { FlowStore } from '../../datapath/ebpf/flow-store.ts'
 import { masksMax } from '../../datapath/ebpf/layout.ts'
-import { loadPrograms } from '../../datapath/ebpf/load.ts'
+import { Programs } from '../../datapath/ebpf/load.ts'
 import { createMaps } from '../../datapath/ebpf/maps.ts'
 import { createKey } from '../../packet/flow-key.ts'
 import { exact } from '../datapath/net.ts'
@@ -19,7 +19,7 @@ enterFreshNetwork()
 
 test('the mask that fitted is tried first, so more masks do not cost the packets of a flow', (t) => {
   const maps = createMaps()
-  const { port: program } = loadPrograms(maps)
+  const program = new Programs(maps).port.fd
   const flows = new FlowStore(maps, () => performance.now())
   const install = (match: Parameters<FlowStore['install']>[0]): number =>
     flows.install(match, [{ kind: 'output', port: loopback }], () => undefined)

@@ -238,16 +238,42 @@ test.serial('packets of the full MTU pass, within a network and across the route
   t.is((await ping(outsideAddress)).code, 0)
 })
 
-test.serial('IPv6 crosses a bridge', async (t) => {
-  await network('six', '10.7.0.0/24', '--ipv6', '--subnet', 'fd00:7::/64')
-  await engine.sleeper('six1', 'six')
-  await engine.sleeper('six2', 'six')
-  const format = '{{.NetworkSettings.Networks.six.GlobalIPv6Address}}'
-  const address = await engine.mustDocker('inspect', '-f', format, 'six2')
-  t.is((await engine.docker('exec', 'six1', 'ping', '-6', '-c', '3', address)).code, 0)
-  await engine.mustDocker('rm', '-f', 'six1', 'six2')
-  await engine.mustDocker('network', 'rm', 'six')
-})
+test.serial(
+  'IPv6 crosses bridge and router, and goes out under an address of the host',
+  async (t) => {
+    await engine.run('ip', 'address', 'add', '2001:db8::1/64', 'dev', 'eth0', 'nodad')
+    await engine.outside('ip', 'address', 'add', '2001:db8::2/64', 'dev', 'eth0', 'nodad')
+    const router = ['-o', 'org.midonet.router=six']
+    await network('six', '10.7.0.0/24', '--ipv6', '--subnet', 'fd00:7::/64', ...router)
+    await network('seven', '10.17.0.0/24', '--ipv6', '--subnet', 'fd00:17::/64', ...router)
+    await network('eight', '10.18.0.0/24', '--ipv6', '--subnet', 'fd00:18::/64')
+    for (const [name, on] of [
+      ['six1', 'six'],
+      ['six2', 'six'],
+      ['seven1', 'seven'],
+      ['eight1', 'eight'],
+    ] as const)
+      await engine.sleeper(name, on)
+    const address = (name: string, on: string) =>
+      engine.mustDocker(
+        ...['inspect', '-f', `{{.NetworkSettings.Networks.${on}.GlobalIPv6Address}}`, name],
+      )
+    const reaches6 = async (to: string, ...more: string[]) =>
+      (await engine.docker('exec', 'six1', 'ping', '-6', '-c', '2', '-W', '2', ...more, to))
+        .code === 0
+    t.true(await reaches6(await address('six2', 'six')))
+    t.true(await reaches6(await address('seven1', 'seven')), 'by the router')
+    t.true(await reaches6('2001:db8::2'), 'outside')
+    t.true(await reaches6('2001:db8::2', '-s', '4000'), 'in fragments')
+    t.false(await reaches6(await address('eight1', 'eight')), 'another router')
+    await server('web6', 'seven', '-p', '8066:80')
+    t.is(await fetchFrom('outside', '2001:db8::1', 8066), 'web6')
+    t.is(await fetchFrom('six1', '[2001:db8::1]', 8066), 'web6', 'behind the same uplink')
+    await engine.mustDocker('rm', '-f', 'web6')
+    await engine.mustDocker('rm', '-f', 'six1', 'six2', 'seven1', 'eight1')
+    await engine.mustDocker('network', 'rm', 'six', 'seven', 'eight')
+  },
+)
 
 test.serial("with gateway=docker the way out and ports are Docker's", async (t) => {
   await network(
@@ -285,8 +311,8 @@ test.serial('what cannot work is refused with a sentence', async (t) => {
     return result.stderr
   }
   t.regex(await refused('--subnet', '192.0.2.0/25'), /overlaps .*eth0.*choose another --subnet/s)
-  const ours = ['--ipam-driver', 'midonet', '--subnet']
-  t.regex(await refused(...ours, '10.1.0.128/25'), /overlaps/)
+  const ours = ['--ipam-driver', 'midonet', '--subnet', '10.1.0.128/25']
+  t.regex(await refused(...ours, '-o', 'org.midonet.router=shared'), /overlaps.*same router/)
   t.regex(await refused('-o', 'org.midonet.rooter=x'), /org\.midonet\.router/)
   t.deepEqual(
     (await engine.mustDocker('network', 'ls', '-q', '-f', 'driver=midonet')).split('\n').length,

@@ -10,38 +10,27 @@
  * everything inside ends with it.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-} from 'node:fs'
+import { mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { EngineError, removeCgroups, startMachine } from './engine-machine.ts'
+
+export { EngineError, hostAddress, outsideAddress } from './engine-machine.ts'
+
+/** An emulated machine is slow. */
+const isEmulated = process.env.MIDONET_VM === '1'
 
 export const limits = {
-  commandMs: 120_000,
-  startMs: 60_000,
+  commandMs: isEmulated ? 240_000 : 120_000,
+  startMs: isEmulated ? 300_000 : 60_000,
   outputSizeMax: 64 * 1024 * 1024,
 } as const
 
 /** The image's name; it holds busybox. */
 export const image = 'midonet-test'
-export const hostAddress = '192.0.2.1'
-export const outsideAddress = '192.0.2.2'
-
-/** The machine did not do what a test needs; the message carries the command's own words. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError'
-  readonly code = 'ENGINE'
-}
 
 export interface Result {
   readonly code: number
@@ -56,33 +45,7 @@ const docker = '/usr/bin/docker'
 /** Without the folders that npm puts first: a package there has a command named nft, too. */
 const env = { ...process.env, PATH: '/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin:/sbin:/bin' }
 const main = new URL('../../main.js', import.meta.url).pathname
-
-/** Runs as the first process: makes the machine, says so, and waits for the end of its input. */
-const setUp = `
-set -e
-dir=$1
-mount --make-rprivate /
-mkdir -p $dir/cgroup $dir/docker $dir/midonet
-mount --rbind /sys/fs/cgroup $dir/cgroup
-mount -t sysfs sysfs /sys
-mount --rbind $dir/cgroup /sys/fs/cgroup
-mount -t tmpfs tmpfs /run
-mkdir -p /run/netns /run/lock /var/lib/docker /var/lib/midonet
-mount --bind $dir/docker /var/lib/docker
-mount --bind $dir/midonet /var/lib/midonet
-echo 0 >/proc/sys/net/ipv4/ip_forward
-ip link set lo up
-ip netns add outside
-ip link add eth0 type veth peer name eth0 netns outside
-ip address add ${hostAddress}/24 dev eth0
-ip link set eth0 up
-ip route add default via ${outsideAddress}
-ip -n outside link set lo up
-ip -n outside address add ${outsideAddress}/24 dev eth0
-ip -n outside link set eth0 up
-echo ready
-while read -r _; do :; done
-`
+type Settings = Readonly<Record<string, string>>
 
 export class Engine {
   readonly #dir: string
@@ -91,6 +54,7 @@ export class Engine {
   readonly #children = new Set<ChildProcess>()
   #dockerd: ChildProcess | undefined
   #agent: ChildProcess | undefined
+  #settings: Settings = {}
 
   private constructor(dir: string, first: ChildProcess, pid: number) {
     this.#dir = dir
@@ -103,31 +67,36 @@ export class Engine {
     if (process.getuid?.() !== 0)
       throw new EngineError('system tests make namespaces; run them as root: sudo npm test')
     const dir = mkdtempSync(join(tmpdir(), 'midonet-test-'))
-    const options = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
-    const first = spawn('unshare', [...options, 'bash', '-c', setUp, 'machine', dir], {
-      env,
-      stdio: ['pipe', 'pipe', openSync(`${dir}/machine.log`, 'a')],
-    })
-    await new Promise<void>((resolve, reject) => {
-      const failed = () =>
-        reject(new EngineError(`no machine: ${readFileSync(`${dir}/machine.log`, 'utf8')}`))
-      first.once('exit', failed)
-      first.stdout?.once('data', () => {
-        first.off('exit', failed)
-        resolve()
-      })
-    })
-    // unshare has forked; its only child is the machine's first process.
-    const children = readFileSync(`/proc/${first.pid}/task/${first.pid}/children`, 'utf8')
-    return new Engine(dir, first, Number(children.trim()))
+    const { first, pid } = await startMachine(dir, env)
+    return new Engine(dir, first, pid)
   }
 
-  /** A machine with Docker, our agent and the image. */
-  static async start(flags: readonly string[] = []): Promise<Engine> {
-    const engine = await Engine.open()
-    try {
+  /**
+   * A machine with Docker, our agent and the image; `settings` are the agent's variables. `prepare`
+   * is for what the agent is to find.
+   */
+  static start(
+    flags: readonly string[] = [],
+    settings: Settings = {},
+    prepare: (engine: Engine) => void = () => undefined,
+  ): Promise<Engine> {
+    return Engine.#boot(async (engine) => {
+      engine.#settings = settings
+      prepare(engine)
       await engine.startAgent()
       await engine.startDocker(flags)
+    })
+  }
+
+  /** A machine with Docker and the image: the agent comes as a managed plugin, or not at all. */
+  static startBare(flags: readonly string[] = []): Promise<Engine> {
+    return Engine.#boot((engine) => engine.startDocker(flags))
+  }
+
+  static async #boot(start: (engine: Engine) => Promise<void>): Promise<Engine> {
+    const engine = await Engine.open()
+    try {
+      await start(engine)
       await engine.#importImage()
       return engine
     } catch (error) {
@@ -137,9 +106,14 @@ export class Engine {
     }
   }
 
+  /** The number of the machine's first process outside: names its network namespace. */
+  get pid(): number {
+    return this.#pid
+  }
+
   /** The arguments that run a command inside, for `spawn('nsenter', …)`. */
   enter(command: string, args: readonly string[]): string[] {
-    const inside = ['-t', String(this.#pid), '-n', '-m', '-p']
+    const inside = ['-t', String(this.#pid), '-n', '-m', '-p', '-u']
     return [...inside, '--', command, ...args]
   }
 
@@ -192,7 +166,7 @@ export class Engine {
   }
 
   async startAgent(): Promise<void> {
-    this.#agent = this.#daemon(process.execPath, [main])
+    this.#agent = this.#daemon(process.execPath, [main], this.#settings)
     await this.#until('the agent', async () => {
       if (this.#agent?.exitCode !== null) throw new EngineError(`the agent ended:\n${this.log()}`)
       return (await this.midonet('status', '--ready')).code === 0
@@ -284,13 +258,20 @@ export class Engine {
       .join('\n')
   }
 
+  /** The control group that goes with the machine. */
+  get cgroup(): string {
+    return `/${this.#name()}`
+  }
+
   #name(): string {
     return this.#dir.split('/').at(-1) ?? ''
   }
 
-  #daemon(command: string, args: readonly string[]): ChildProcess {
+  #daemon(command: string, args: readonly string[], settings: Settings = {}): ChildProcess {
     const log = openSync(`${this.#dir}/${command.split('/').at(-1)}.log`, 'a')
-    return spawn('nsenter', this.enter(command, args), { env, stdio: ['ignore', log, log] })
+    const stdio = ['ignore', log, log] as const
+    const options = { env: { ...env, ...settings }, stdio: [...stdio] }
+    return spawn('nsenter', this.enter(command, args), options)
   }
 
   async #end(pidFile: string, signal: string, child: ChildProcess | undefined): Promise<void> {
@@ -338,30 +319,4 @@ function execute(command: string, args: readonly string[]): Promise<Result> {
 function tailOf(file: string): string {
   const { stdout } = spawnSync('tail', ['-n', '25', file], { encoding: 'utf8' })
   return stdout ?? ''
-}
-
-/** Containers that were killed leave their control groups behind; false while a task is ending. */
-function removeCgroups(name: string): boolean {
-  const roots = ['/sys/fs/cgroup', ...foldersIn('/sys/fs/cgroup')]
-  return roots.map((root) => removeFolders(`${root}/${name}`)).every((removed) => removed)
-}
-
-function removeFolders(folder: string): boolean {
-  for (const child of foldersIn(folder)) removeFolders(child)
-  try {
-    rmdirSync(folder)
-    return true
-  } catch {
-    return !existsSync(folder)
-  }
-}
-
-function foldersIn(folder: string): string[] {
-  try {
-    return readdirSync(folder, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => `${folder}/${entry.name}`)
-  } catch {
-    return []
-  }
 }

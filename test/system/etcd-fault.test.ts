@@ -16,6 +16,7 @@ import { exportText } from '../../topology/transfer.ts'
 import { bindPort } from '../../topology/tunnel.ts'
 import { bridgePort } from '../topology/fixture.ts'
 import { ClusterError, EtcdCluster } from './etcd-cluster.ts'
+import { clusterFaults } from './etcd-faults.ts'
 
 let cluster: EtcdCluster
 
@@ -77,44 +78,7 @@ function checkTold(t: ExecutionContext, store: EtcdStore, batches: readonly Chan
       t.is(seen.get(`${kind}/${value.id}`), JSON.stringify(value))
 }
 
-const faults: readonly (readonly [string, () => Promise<void>])[] = [
-  [
-    'a member is killed and comes back',
-    async () => {
-      await cluster.kill(0)
-      await delay(500)
-      cluster.run(0)
-    },
-  ],
-  [
-    'the leader is killed and comes back',
-    async () => {
-      const leader = cluster.leader()
-      await cluster.kill(leader)
-      await delay(1_000)
-      cluster.run(leader)
-    },
-  ],
-  [
-    'the leader is stopped for a while',
-    async () => {
-      const leader = cluster.leader()
-      cluster.signal(leader, 'SIGSTOP')
-      await delay(process.env.MIDONET_LONG === undefined ? 2_500 : 30_000)
-      cluster.signal(leader, 'SIGCONT')
-    },
-  ],
-  [
-    'all members are lost and come back with their data',
-    async () => {
-      for (let at = 0; at < cluster.size; at++) await cluster.kill(at)
-      await delay(500)
-      for (let at = 0; at < cluster.size; at++) cluster.run(at)
-    },
-  ],
-]
-
-for (const [what, fault] of faults) {
+for (const { what, befall } of clusterFaults) {
   test.serial(
     `no address twice, none lost, nothing missed or repeated while ${what}`,
     async (t) => {
@@ -139,7 +103,7 @@ for (const [what, fault] of faults) {
         }
       })
       await delay(200)
-      await fault()
+      await befall(cluster)
       await cluster.healthy()
       const before = given.length
       await eventually(t, 'writes go on', () => given.length > before + 10)
@@ -219,6 +183,7 @@ test.serial('facts of a host go with it, and come back with it', async (t) => {
 })
 
 test.serial('an agent starts from its replica, refuses writes, and catches up', async (t) => {
+  t.timeout(120_000)
   const dir = mkdtempSync(join(tmpdir(), 'midonet-replica-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
   const [one] = await openHosts(t, 1)
@@ -258,20 +223,22 @@ test.serial('a topology moves from LevelDB into etcd, and back', async (t) => {
   cluster.wipe()
   const settings = readSettings({ MIDONET_STATE_DIR: dir }, '/none')
   const [from, back] = [`leveldb:${dir}/from`, `leveldb:${dir}/back`]
+  const moved = 5_000
   const local = await openStore(from)
   await local.transact((draft) => {
-    for (let n = 0; n < 300; n++) draft.put('bridge', { id: `b${n}`, adminUp: true })
+    // More than one transaction of etcd holds.
+    for (let n = 0; n < moved; n++) draft.put('bridge', { id: `b${n}`, adminUp: true })
   })
   const text = exportText(local)
   // The store is open, as it is beside a running agent, which is asked instead.
   const ask = async () => exportText(local)
-  t.is(await importTopology(settings, from, cluster.url, ask), 300)
+  t.is(await importTopology(settings, from, cluster.url, ask), moved)
   await local.close()
   const never = () => Promise.reject(new ClusterError('nobody is to be asked'))
-  t.is(await importTopology(settings, cluster.url, back, never), 300)
-  const moved = await openStore(back)
-  t.is(exportText(moved), text)
-  await moved.close()
+  t.is(await importTopology(settings, cluster.url, back, never), moved)
+  const target = await openStore(back)
+  t.is(exportText(target), text)
+  await target.close()
 })
 
 test.serial('an etcd that lost everything takes nothing from a host', async (t) => {

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 
 const packages = [
   'busybox-static',
+  'containernetworking-plugins',
   'docker.io',
   'etcd-client',
   'etcd-server',
@@ -10,9 +11,11 @@ const packages = [
   'iproute2',
   'iptables',
   'nftables',
+  'podman',
   'procps',
   'qemu-system-x86',
   'sockperf',
+  'tcpdump',
   'util-linux',
   'xz-utils',
 ]
@@ -23,9 +26,12 @@ export class PackageError extends Error {
   readonly code = 'PACKAGES_MISSING'
 }
 
-/** Installs what is missing; does nothing, and needs no network, when all is there. */
-export function ensurePackages(): void {
-  const missing = packages.filter((name) => !isInstalled(name))
+/**
+ * Installs what is missing of these and `more`; does nothing, and needs no network, when all is
+ * there.
+ */
+export function ensurePackages(more: readonly string[] = []): void {
+  const missing = [...packages, ...more].filter((name) => !isInstalled(name))
   if (missing.length === 0) return
   console.log(`# installing ${missing.join(' ')}`)
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }

@@ -1,4 +1,4 @@
-/** Two hundred random operations, as a seed decides: what was there before is there after, no more. */
+/** Random operations, eighty or a thousand, as a seed decides: what was there before is there after, no more. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Engine, image, type Leftovers } from './engine.ts'
@@ -6,7 +6,7 @@ import { type Random, randomOf } from './random.ts'
 
 /** Set MIDONET_SEED to run a failed run again. */
 const seed = Number(process.env.MIDONET_SEED ?? Date.now() % 1_000_000)
-const operations = process.env.MIDONET_LONG === '1' ? 1000 : 200
+const operations = process.env.MIDONET_LONG === '1' ? 1000 : 80
 /** Operations under way at one time. */
 const width = 4
 const names = Array.from({ length: 8 }, (_, at) => `soak${at}`)
@@ -96,8 +96,8 @@ test(`nothing is left of ${operations} random operations (seed ${seed})`, async 
     const results = await Promise.all(seeds.map((each) => operate(randomOf(each))))
     told.push(...results)
     done += results.filter((result) => result.done).length
-    if (round % 25 === 0) await restartAgent()
-    if (round % 40 === 0) await restartDocker()
+    if (round % 12 === 0) await restartAgent()
+    if (round % 20 === 0) await restartDocker()
   }
   t.true(done >= operations)
   await Promise.all(names.map((name) => engine.docker('rm', '-f', name)))

@@ -16,6 +16,7 @@ export interface WorldBridge {
   /** The router on it, and the router's address there with its prefix length. */
   readonly router?: string
   readonly address?: string
+  readonly address6?: string
 }
 
 /** A namespace whose eth0 the datapath has; its default route is the router's address. */
@@ -23,11 +24,16 @@ export interface WorldStation extends Filter {
   readonly address: string
   readonly mtu?: number
   readonly gateway?: string
+  readonly address6?: string
+  readonly gateway6?: string
   /** Where its other end is: a port of this bridge, */
   readonly bridge?: string
+  /** an access port of this VLAN if one is given; */
+  readonly vlan?: number
   /** or of this router, with this address. */
   readonly router?: string
   readonly routerAddress?: string
+  readonly routerAddress6?: string
 }
 
 export interface WorldRoute {
@@ -78,7 +84,7 @@ export class WorldError extends Error {
 }
 
 async function addStation(stage: Stage, name: string, station: WorldStation): Promise<void> {
-  const { address, gateway, mtu = 1500 } = station
+  const { address, gateway, address6, gateway6, mtu = 1500 } = station
   const script = [
     'set -e',
     `ip netns add ${name}`,
@@ -88,6 +94,8 @@ async function addStation(stage: Stage, name: string, station: WorldStation): Pr
     `ip -n ${name} addr add ${address} dev eth0`,
     `ip -n ${name} link set eth0 up`,
     ...(gateway === undefined ? [] : [`ip -n ${name} route add default via ${gateway}`]),
+    ...(address6 === undefined ? [] : [`ip -n ${name} addr add ${address6} dev eth0 nodad`]),
+    ...(gateway6 === undefined ? [] : [`ip -n ${name} route add default via ${gateway6}`]),
   ].join('\n')
   const said = await stage.sh(script)
   if (said !== '') throw new WorldError(`station ${name}: ${said}`)
@@ -112,7 +120,8 @@ function topologyOf(spec: WorldSpec, host: string): readonly Operation[] {
   for (const [index, [id, station]] of Object.entries(spec.stations).entries())
     putStation(put, id, station, { host, index })
   for (const { router, dst, station, gateway } of spec.routes ?? []) {
-    const route = { id: `to-${dst.replace(/\W/g, '-')}`, router, src: '0.0.0.0/0', dst }
+    const src = dst.includes(':') ? '::/0' : '0.0.0.0/0'
+    const route = { id: `to-${dst.replace(/\W/g, '-')}`, router, src, dst }
     put('route', { ...route, action: 'port', port: station, gateway, weight: 100 })
   }
   return operations
@@ -121,13 +130,15 @@ function topologyOf(spec: WorldSpec, host: string): readonly Operation[] {
 type Put = (kind: string, value: Named) => void
 
 function putBridge(put: Put, id: string, bridge: WorldBridge, index: number): void {
-  const { mtu = 1500, router, address } = bridge
+  const { mtu = 1500, router, address, address6 } = bridge
   put('bridge', { id, adminUp: true, mtu })
   if (router === undefined) return
   const inner = { id: `${id}-${router}`, kind: 'bridge', bridge: id, adminUp: true }
   const outer = { id: `${router}-${id}`, kind: 'router', router, adminUp: true }
   put('port', { ...inner, peer: outer.id })
-  put('port', { ...outer, peer: inner.id, mac: mac(0xe0, index), addresses: [address] })
+  const six = address6 === undefined ? {} : { addresses6: [address6] }
+  const own = { mac: mac(0xe0, index), addresses: [address], ...six }
+  put('port', { ...outer, peer: inner.id, ...own })
 }
 
 function putStation(
@@ -136,16 +147,18 @@ function putStation(
   station: WorldStation,
   { host, index }: { readonly host: string; readonly index: number },
 ): void {
-  const { bridge, router, routerAddress, inbound, outbound } = station
+  const { bridge, vlan, router, routerAddress, routerAddress6, inbound, outbound } = station
   const port = {
     id,
     adminUp: true,
     ...(inbound === undefined ? {} : { inboundChain: inbound }),
     ...(outbound === undefined ? {} : { outboundChain: outbound }),
   }
-  if (bridge !== undefined) put('port', { ...port, kind: 'bridge', bridge })
+  if (bridge !== undefined)
+    put('port', { ...port, kind: 'bridge', bridge, ...(vlan === undefined ? {} : { vlan }) })
   else {
-    const own = { mac: mac(0xf0, index), addresses: [routerAddress] }
+    const six = routerAddress6 === undefined ? {} : { addresses6: [routerAddress6] }
+    const own = { mac: mac(0xf0, index), addresses: [routerAddress], ...six }
     put('port', { ...port, kind: 'router', router, ...own })
   }
   put('binding', { id, host, interface: `v${id}` })

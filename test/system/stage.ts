@@ -15,6 +15,9 @@ export interface Named {
   readonly [field: string]: unknown
 }
 
+/** How much longer things take in an emulated machine. */
+export const slowness = process.env.MIDONET_VM === undefined ? 1 : 6
+
 /** Where it all happens. */
 export interface Machine {
   run(
@@ -38,16 +41,23 @@ export const guest: Machine = {
 const main = new URL('../../main.js', import.meta.url).pathname
 const cli = new URL('../../cli.js', import.meta.url).pathname
 
+const saidMax = 1 << 16
+
 /** A machine with a running agent and namespaces as stations. */
 export class Stage {
   readonly machine: Machine
   readonly #datapath: string
+  readonly #settings: Readonly<Record<string, string>>
   readonly dir = mkdtempSync(join(tmpdir(), 'midonet-stage-'))
   readonly #children: ChildProcess[] = []
   #agent: ChildProcess | undefined
+  /** What the agents here have said in their logs. */
+  said = ''
 
-  constructor(machine: Machine, datapath: string) {
+  /** `settings` are more of the agent's, such as `{ MIDONET_STORE: … }`. */
+  constructor(machine: Machine, datapath: string, settings: Readonly<Record<string, string>> = {}) {
     this.machine = machine
+    this.#settings = settings
     this.#datapath = datapath
   }
 
@@ -68,20 +78,34 @@ export class Stage {
   }
 
   async startAgent(): Promise<void> {
-    const dir = this.dir
-    const env = [
+    this.#agent = this.machine.spawn('env', ...this.#environment(), process.execPath, main)
+    this.#agent.stderr?.pipe(process.stderr)
+    this.#agent.stderr?.on('data', (text) => {
+      this.said = `${this.said}${text}`.slice(-saidMax)
+    })
+    for (let tries = 0; tries < 300 * slowness; tries++) {
+      await sleep(100)
+      const status = Object(await this.ask('GET', '/status').catch(() => undefined))
+      if (status.forwarding?.forwarder !== undefined) return
+    }
+  }
+
+  /** Removes what agents have made; none may run. */
+  async clean(): Promise<string> {
+    const words = [...this.#environment(), process.execPath, main, '--clean']
+    const { code, stdout, stderr } = await this.machine.run('env', ...words)
+    return code === 0 ? stdout : `${stdout}${stderr} (status ${code})`
+  }
+
+  #environment(): readonly string[] {
+    const { dir } = this
+    return [
       `MIDONET_STATE_DIR=${dir}/state`,
       `MIDONET_RUN_DIR=${dir}/run`,
       `MIDONET_PLUGIN_SOCKET=${dir}/plugin.sock`,
       `MIDONET_DATAPATH=${this.#datapath}`,
+      ...Object.entries(this.#settings).map(([name, value]) => `${name}=${value}`),
     ]
-    this.#agent = this.machine.spawn('env', ...env, process.execPath, main)
-    this.#agent.stderr?.pipe(process.stderr)
-    for (let tries = 0; tries < 300; tries++) {
-      await sleep(100)
-      const hosts = await this.ask('GET', '/v1/host').catch(() => undefined)
-      if (Array.isArray(hosts) && hosts.length > 0) return
-    }
   }
 
   async stopAgent(signal: 'TERM' | 'KILL'): Promise<void> {

@@ -4,7 +4,7 @@
  *   serve PORT                           TCP and UDP
  *   tcp | udp ADDRESS PORT BYTES         sends so many bytes, prints the answer, or `silence`
  */
-import { createSocket } from 'node:dgram'
+import { createSocket, type Socket } from 'node:dgram'
 import { connect, createServer } from 'node:net'
 
 const patienceMs = 5000
@@ -16,15 +16,26 @@ function serve(port: number): void {
     socket.on('data', (chunk) => {
       length += chunk.length
     })
-    socket.on('end', () => socket.end(`from ${socket.remoteAddress} got ${length}\n`))
+    socket.on('end', () =>
+      socket.end(`from ${socket.remoteAddress?.replace('::ffff:', '')} got ${length}\n`),
+    )
     socket.on('error', () => socket.destroy())
   })
-  tcp.listen(port, '0.0.0.0')
+  // Of both families where the kernel has both.
+  tcp.once('error', () => tcp.listen(port, '0.0.0.0'))
+  tcp.listen(port, '::')
+  serveUdp(createSocket({ type: 'udp6', ipv6Only: true }), port)
   const udp = createSocket('udp4')
+  udp.once('listening', () => process.stdout.write('ready\n'))
+  serveUdp(udp, port)
+}
+
+function serveUdp(udp: Socket, port: number): void {
   udp.on('message', (message, { address, port: from }) =>
     udp.send(`from ${address} got ${message.length}\n`, from, address),
   )
-  udp.bind(port, () => process.stdout.write('ready\n'))
+  udp.on('error', () => udp.close())
+  udp.bind(port)
 }
 
 function finish(text: string): never {
@@ -37,7 +48,7 @@ function ask(address: string, port: number, bytes: number): void {
   const payload = Buffer.alloc(bytes, 1)
   const failed = (error: Error) => finish(`error ${error.message}\n`)
   if (what === 'udp') {
-    const socket = createSocket('udp4')
+    const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4')
     socket.on('message', (message) => finish(String(message)))
     socket.on('error', failed)
     socket.send(payload, port, address)

@@ -17,7 +17,8 @@ export function ask(
   station: string,
   how: { readonly over: 'tcp' | 'udp'; readonly to: string; readonly bytes?: number },
 ): Promise<string> {
-  const [address, port] = how.to.split(':')
+  // `10.1.0.2:80` or `[fd00::2]:80`.
+  const [, address, port] = /^\[?(.*?)\]?:(\d+)$/.exec(how.to) ?? []
   return stage.in(
     station,
     `${process.execPath} ${child} ${how.over} ${address} ${port} ${how.bytes ?? 5}`,

@@ -11,6 +11,7 @@ import {
   interfaceIndex,
   ioctl,
   open,
+  poll,
   read,
   unshare,
   write,
@@ -76,6 +77,15 @@ export class TapPort {
       check('read', count)
       frames.push({ header: bytes.slice(0, headerSize), frame: bytes.slice(headerSize, count) })
     }
+  }
+
+  /** Blocks until something is there to take, or the time is over. */
+  wait(timeoutMs: number): void {
+    const { view, address } = scratch()
+    // struct pollfd: the descriptor, POLLIN, what happened.
+    view.setInt32(0, this.#fd, true)
+    view.setUint32(4, 1, true)
+    poll(address, 1, timeoutMs)
   }
 
   close(): void {

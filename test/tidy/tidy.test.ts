@@ -15,6 +15,7 @@ const directions: Record<string, readonly string[]> = {
   gateway: ['packet', 'topology', 'datapath'],
   cli: [],
   // Wires, as the files at the root do.
+  packaging: [],
   agent: ['packet', 'topology', 'datapath', 'simulator', 'driver', 'gateway'],
 }
 
@@ -23,9 +24,15 @@ const packages: Record<string, readonly string[]> = {
   koffi: ['datapath/syscall.ts'],
   '@grpc/grpc-js': ['topology/etcd-client.ts'],
   'classic-level': ['topology/leveldb.ts'],
-  zod: ['topology/', 'driver/request.ts', 'driver/rest/operation.ts', 'agent/settings.ts'],
+  zod: [
+    'topology/',
+    'driver/request.ts',
+    'driver/cni-request.ts',
+    'driver/rest/operation.ts',
+    'agent/settings.ts',
+  ],
   express: ['driver/'],
-  dockerode: ['driver/docker.ts'],
+  dockerode: ['driver/docker.ts', 'driver/docker-swarm.ts'],
   commander: ['agent/command.ts'],
   debug: [
     'topology/',
@@ -42,7 +49,7 @@ const packages: Record<string, readonly string[]> = {
 const datapathFor: Record<string, readonly string[]> = {
   simulator: ['datapath/datapath.ts'],
   driver: ['datapath/link.ts'],
-  gateway: ['datapath/link.ts'],
+  gateway: ['datapath/link.ts', 'datapath/sysctl.ts'],
 }
 
 interface Source {

@@ -178,7 +178,7 @@ test('a released address rests until the pool has been gone through', async (t) 
 })
 
 test('large pools are not walked through', async (t) => {
-  const start = process.hrtime.bigint()
+  const start = process.cpuUsage()
   for (const [subnet, first] of [
     ['10.0.0.0/8', '10.0.0.1'],
     ['fd00::/64', 'fd00::1'],
@@ -187,7 +187,8 @@ test('large pools are not walked through', async (t) => {
     const { store, pool } = await storeWithPool({ subnet })
     t.is(await take(store, pool), first)
   }
-  t.true(process.hrtime.bigint() - start < 500_000_000n)
+  // The time of a processor that may be busy with other tests, too; a walk would take hours.
+  t.true(process.cpuUsage(start).user < 2_000_000)
 })
 
 test('a hundred requests at once get a hundred addresses', async (t) => {

@@ -99,6 +99,19 @@ for (const [title, key, value, message] of damages) {
   })
 }
 
+test('a store whose files are damaged whole does not begin anew', async (t) => {
+  const dir = await folder(t)
+  const store = await openLevelDbStore(dir)
+  await store.transact(putNetwork)
+  await store.close()
+  for (const name of (await readdir(dir)).filter((one) => one.endsWith('.log')))
+    await writeFile(join(dir, name), 'damaged on purpose')
+  const message = /nothing of what it held can be read/
+  // LevelDB has thrown the log away by the second time.
+  await t.throwsAsync(openLevelDbStore(dir), { code: 'CORRUPT', message })
+  await t.throwsAsync(openLevelDbStore(dir), { code: 'CORRUPT', message })
+})
+
 /** LevelDB itself goes on without the records it cannot read. */
 test('a bit turned over in the log is found, or leaves an earlier whole state', async (t) => {
   const dir = await folder(t)

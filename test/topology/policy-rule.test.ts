@@ -30,6 +30,18 @@ const refusals: readonly Refusal[] = [
     /action\.chain: there is no chain none/,
   ],
   [
+    'a redirection is to a port that exists',
+    putRule({}, { kind: 'redirect', port: 'none', direction: 'out' }),
+    'MISSING_REFERENCE',
+    /action\.port: there is no port none/,
+  ],
+  [
+    'a priority is of a tag',
+    putRule({}, { kind: 'redirect', port: 'up', direction: 'out', pushPriority: 3 }),
+    'INVALID',
+    /action\.pushPriority: there is no tag to have it/,
+  ],
+  [
     'a filter is a chain that exists',
     (draft) => draft.put('bridge', { id: 'x', adminUp: true, inboundChain: 'none' }),
     'MISSING_REFERENCE',
@@ -106,13 +118,13 @@ const refusals: readonly Refusal[] = [
     /any have no ports/,
   ],
   [
-    'fragments are not translated',
+    'a datagram is translated as a whole',
     putRule(
       { fragments: 'header' },
       { kind: 'masquerade', ports: { first: 1, last: 9 }, verdict: 'accept' },
     ),
     'INVALID',
-    /takes unfragmented only/,
+    /would lose the later ones/,
   ],
 ]
 

@@ -43,6 +43,8 @@ const folder = join(root, 'build/vm')
 /** Runs a command (as a shell reads it) as root in a fresh guest, in this working tree. */
 export async function runInVm(command: string, options: VmOptions = {}): Promise<VmResult> {
   const { kernel: series = '6.1', timeoutS = 600 } = options
+  if (root.startsWith('/tmp/'))
+    throw new BedError(`the guest has a /tmp of its own and cannot see ${root}: move the tree`)
   ensureEmulator()
   const kernel = kernelOf(series, folder)
   const share = join(folder, `run-${process.pid}-${counter++}`)
