@@ -81,6 +81,30 @@ async function nothingLeft(t: ExecutionContext, before: Leftovers): Promise<void
   t.deepEqual(await eventually(() => engine.leftovers(), same, 120), before)
 }
 
+/**
+ * Removes a network whose containers are gone. Docker counts endpoints beside keeping them, and its
+ * count can stay too high when many come and go at once, with its own bridge driver too; it is set
+ * right when Docker starts. Nothing of ours may be left then, and a restart must do.
+ */
+async function removeNetwork(t: ExecutionContext, name: string): Promise<void> {
+  const { code, stderr } = await engine.docker('network', 'rm', name)
+  if (code === 0) return
+  t.regex(stderr, /has active endpoints/)
+  const format = '{{len .Containers}}'
+  t.is(await engine.mustDocker('network', 'inspect', '-f', format, name), '0')
+  const id = await engine.mustDocker('network', 'inspect', '-f', '{{.Id}}', name)
+  const endpoints = await engine.objects('endpoint')
+  t.deepEqual(
+    endpoints.filter(({ network }) => network === id),
+    [],
+  )
+  t.log(`Docker counts endpoints of ${name} that are not there; it is restarted`)
+  await engine.stopDocker()
+  await engine.startDocker()
+  await allRun(t)
+  await engine.mustDocker('network', 'rm', name)
+}
+
 /** Docker answers before it has started all containers again. */
 async function allRun(t: ExecutionContext): Promise<void> {
   const format = ['inspect', '-f', '{{.State.Running}} {{.State.Error}}']
@@ -225,7 +249,7 @@ test.serial('a hundred containers at once are all reached, each at its own addre
   for (const name of ['crowd0', 'crowd50', 'crowd99', 'red1'])
     t.is(await engine.mustDocker('exec', name, 'sh', '-c', script), '', name)
   await engine.mustDocker('rm', '-f', ...names)
-  await engine.mustDocker('network', 'rm', 'crowd')
+  await removeNetwork(t, 'crowd')
   await nothingLeft(t, before)
 })
 
@@ -244,6 +268,6 @@ test.serial('the IPAM driver gives forty callers forty addresses', async (t) => 
   const addresses = (await engine.mustDocker('inspect', '-f', format, ...names)).split('\n')
   t.is(new Set(addresses).size, names.length)
   await engine.mustDocker('rm', '-f', ...names)
-  await engine.mustDocker('network', 'rm', 'drawn')
+  await removeNetwork(t, 'drawn')
   await nothingLeft(t, before)
 })
