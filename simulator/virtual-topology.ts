@@ -274,6 +274,8 @@ export class VirtualTopology {
     this.ports.set(value.id, port)
     this.#tags.push(port.tag)
     this.#plug(port)
+    // Its binding may have come before it, or with it.
+    if (port.remote !== undefined) facts.notePort(port, this.#tags)
   }
 
   #makePort(value: Port): VirtualPort | undefined {

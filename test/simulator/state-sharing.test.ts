@@ -1,7 +1,7 @@
 /** Connections whose answers come by another host than the one they left by. */
 import test, { type ExecutionContext } from 'ava'
 import { limits as channelLimits } from '../../simulator/state-channel.ts'
-import type { Route } from '../../topology/model.ts'
+import type { Port, Route } from '../../topology/model.ts'
 import type { Cluster } from './cluster.ts'
 import {
   addresses,
@@ -328,6 +328,24 @@ test('of equal ways out the answer of a member takes the one that its question c
         ])
       }
     }
+})
+
+test("a gateway's port of another host brings its routes, also when all comes at once", (t) => {
+  const world = cluster([])
+  const up3 = world.topology.get('port', 'up3')
+  const uplink = (mac: string) =>
+    put('port', { ...(up3 as Extract<Port, { kind: 'router' }>), id: 'up4', addresses: ['100.64.0.1/24'], mac })
+  world.put(
+    uplink('02:00:00:00:00:d4'),
+    put('binding', { id: 'up4', host: 'h3', interface: 'up4', tunnelKey: 99 }),
+    put('route', { ...defaultRoute('up3').value, id: 'nearer', port: 'up4', weight: 0 } as Route),
+  )
+  world.run(50)
+  const out = [`h3 up4: ${addresses.in1}:4000 > ${server}:80`]
+  t.deepEqual(seen(world, 'in1', there(4000, syn)), out)
+  // Made anew, since another address is another port.
+  world.put(uplink('02:00:00:00:00:d5'))
+  t.deepEqual(seen(world, 'in1', there(4000, ack)), out)
 })
 
 test('15 idle minutes behind a VIP: a connection stays with its member', (t) => {
