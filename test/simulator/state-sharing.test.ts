@@ -334,7 +334,12 @@ test("a gateway's port of another host brings its routes, also when all comes at
   const world = cluster([])
   const up3 = world.topology.get('port', 'up3')
   const uplink = (mac: string) =>
-    put('port', { ...(up3 as Extract<Port, { kind: 'router' }>), id: 'up4', addresses: ['100.64.0.1/24'], mac })
+    put('port', {
+      ...(up3 as Extract<Port, { kind: 'router' }>),
+      id: 'up4',
+      addresses: ['100.64.0.1/24'],
+      mac,
+    })
   world.put(
     uplink('02:00:00:00:00:d4'),
     put('binding', { id: 'up4', host: 'h3', interface: 'up4', tunnelKey: 99 }),

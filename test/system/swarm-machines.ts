@@ -2,7 +2,7 @@
  * Three machines as hosts of one Swarm: a Docker Engine each, the managed plugin from a registry,
  * one store for all.
  *
- *   etcd, registry in namespace msw-net ═ Linux bridge 10.200.0.254 ═ under0 in m1, m2, m3
+ *   etcd, registry in a namespace of their own ═ Linux bridge 10.200.0.254 ═ under0 in m1, m2, m3
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Engine, EngineError, limits } from './engine.ts'
 
-const namespace = 'msw-net'
+/** Of this process: several worlds stand side by side. */
+const namespace = `msw-${process.pid}`
 const center = '10.200.0.254'
 const registry = `${center}:5000`
 const reference = `${registry}/midonet/midonet:1`
