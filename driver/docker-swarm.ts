@@ -1,6 +1,6 @@
 /** What Docker's API tells of a Swarm: services, their tasks, and whether this node leads. */
 import type Dockerode from 'dockerode'
-import type { DockerService, DockerTask } from './docker.ts'
+import type { DockerAddress, DockerPort, DockerService, DockerTask } from './docker.ts'
 
 /** Reads services where the Swarm is led; the number of this node is asked for once. */
 export function servicesReader(
@@ -41,14 +41,44 @@ async function readServices(
   ])
   const lost = new Set(nodes.filter(({ Status }) => Status?.State === 'down').map(({ ID }) => ID))
   const standing = tasks.filter(({ NodeID }) => NodeID === undefined || !lost.has(NodeID))
-  return services.map(({ ID, Spec, Endpoint }) => ({
+  const described = services.map(({ ID, Spec, Endpoint }) => ({
     id: ID,
     name: Spec?.Name ?? ID,
     virtualIps: (Endpoint?.VirtualIPs ?? []).flatMap(({ NetworkID, Addr }) =>
       NetworkID && Addr ? [{ network: NetworkID, address: withoutPrefix(Addr) }] : [],
     ),
+    ports: (Endpoint?.Ports ?? []).flatMap(describePort),
     tasks: standing.filter(({ ServiceID }) => ServiceID === ID).flatMap(describeTask),
   }))
+  return described.some(needsOrder) ? inOrder(docker, described) : described
+}
+
+/** Besides `ingress`, which has an address of each service that publishes, too. */
+function needsOrder({ ports, virtualIps }: DockerService): boolean {
+  return ports.length > 0 && virtualIps.length > 2
+}
+
+/** Of several networks, Docker gives a container its default route by the one whose name is first. */
+async function inOrder(
+  docker: Dockerode,
+  services: readonly DockerService[],
+): Promise<readonly DockerService[]> {
+  const names = new Map((await docker.listNetworks()).map(({ Id, Name }) => [Id, Name]))
+  const nameOf = ({ network }: DockerAddress) => names.get(network) ?? ''
+  return services.map((service) => ({
+    ...service,
+    virtualIps: service.virtualIps.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)),
+  }))
+}
+
+function describePort({
+  Protocol,
+  TargetPort,
+  PublishedPort,
+  PublishMode,
+}: Dockerode.PortConfig): DockerPort[] {
+  if (PublishMode !== 'ingress' || !Protocol || !TargetPort || !PublishedPort) return []
+  return [{ protocol: Protocol, hostPort: PublishedPort, port: TargetPort }]
 }
 
 /** What of Docker's nodes is read; its types have less. */

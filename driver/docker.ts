@@ -65,12 +65,24 @@ export interface DockerAddress {
   readonly address: string
 }
 
+/** A port of the hosts, and the port of a service that it leads to. */
+export interface DockerPort {
+  readonly protocol: string
+  readonly hostPort: number
+  readonly port: number
+}
+
 /** A service of Swarm. */
 export interface DockerService {
   readonly id: string
   readonly name: string
-  /** Its own address on each network; none in endpoint mode dnsrr. */
+  /**
+   * Its own address on each network; none in endpoint mode dnsrr. First the network by which its
+   * tasks answer the world.
+   */
   readonly virtualIps: readonly DockerAddress[]
+  /** What is published on all hosts (mode ingress). */
+  readonly ports: readonly DockerPort[]
   readonly tasks: readonly DockerTask[]
 }
 

@@ -7,7 +7,8 @@
  *                                └── balancerPool `swarm:<service>:<network>` ── a member a task
  *
  * A task that Docker says is running takes connections: of one with a health check that means that
- * it is healthy. One that is to end keeps those it has.
+ * it is healthy. One that is to end keeps those it has. What a service publishes in mode ingress is
+ * published by its VIP, on all hosts: on the network by which its tasks answer.
  */
 import { deleteWhole, partsOf } from '../topology/cascade.ts'
 import type { Kind, Network, ObjectOf } from '../topology/model.ts'
@@ -21,6 +22,8 @@ const protocols = ['tcp', 'udp'] as const
 export const limits = {
   /** Members of one service. */
   tasks: 4096,
+  /** Ports that a service publishes, of each protocol. */
+  ports: 256,
 } as const
 
 /** The networks whose services we serve: Swarm's that have a router. */
@@ -74,8 +77,13 @@ function putService(
 ): string {
   const pool = `${prefix}${service.id}:${network.id}`
   const loadBalancer = balancerOf(draft, network.router ?? '')
+  const ports = publishes(draft, network, service) ? service.ports : []
   put(draft, 'balancerPool', { id: pool, loadBalancer, adminUp: true })
-  for (const protocol of protocols)
+  for (const protocol of protocols) {
+    const published = ports
+      .filter((one) => one.protocol === protocol)
+      .slice(0, limits.ports)
+      .map(({ hostPort, port }) => ({ hostPort, port }))
     put(draft, 'vip', {
       id: `${pool}:${protocol}`,
       loadBalancer,
@@ -84,8 +92,10 @@ function putService(
       protocol,
       port: 0,
       persistence: 'none',
+      ...(published.length > 0 && { published }),
       adminUp: true,
     })
+  }
   const members = service.tasks
     .slice(0, limits.tasks)
     .flatMap((task) => memberOf(task, pool, network.id))
@@ -94,6 +104,17 @@ function putService(
   for (const { id, pool: of } of draft.list('poolMember'))
     if (of === pool && !known.has(id)) draft.delete('poolMember', id)
   return pool
+}
+
+/** Whether a network is the first of a service's that leads to the hosts: no other serves its ports. */
+function publishes(reader: Reader, network: Network, { virtualIps }: DockerService): boolean {
+  const leads = (one: Network | undefined) =>
+    one?.swarm === true &&
+    one.router !== undefined &&
+    one.provider === undefined &&
+    !one.internal &&
+    one.gatewayMode === 'virtual'
+  return virtualIps.find((one) => leads(reader.get('network', one.network)))?.network === network.id
 }
 
 /** A router has one balancer: the operator's, if there is one, or ours. */

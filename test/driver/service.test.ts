@@ -9,15 +9,20 @@ import { contextOf, type MemoryContext } from './agent.ts'
 
 const network = 'p7ldgz1at1oycs1qk0sx22gy7'
 
-async function create(context: MemoryContext, more: Record<string, unknown> = {}): Promise<void> {
+async function create(
+  context: MemoryContext,
+  more: Record<string, unknown> = {},
+  id = network,
+  subnet = '10.110.0',
+): Promise<void> {
   const call = { ...networkCalls, ...swarmCalls }['NetworkDriver.CreateNetwork']
   await context.store.transact((draft) =>
     draft.put('host', { id: context.host, name: context.host }),
   )
   await call?.(context, {
-    NetworkID: network,
+    NetworkID: id,
     Options: { 'com.docker.network.generic': {}, ...more },
-    IPv4Data: [{ Pool: '10.110.0.0/24', Gateway: '10.110.0.1/24' }],
+    IPv4Data: [{ Pool: `${subnet}.0/24`, Gateway: `${subnet}.1/24` }],
     IPv6Data: [],
   })
 }
@@ -29,7 +34,7 @@ function task(id: string, last: number, more: Partial<DockerTask> = {}): DockerT
 
 function service(...tasks: DockerTask[]): DockerService {
   const virtualIps = [{ network, address: '10.110.0.9' }]
-  return { id: 'svc', name: 'web', virtualIps, tasks }
+  return { id: 'svc', name: 'web', virtualIps, ports: [], tasks }
 }
 
 test('a service is a VIP of all ports, its tasks are the members', async (t) => {
@@ -69,6 +74,41 @@ test('a service is a VIP of all ports, its tasks are the members', async (t) => 
   await store.transact((draft) => planServices(draft, []))
   for (const kind of ['loadBalancer', 'balancerPool', 'vip', 'poolMember'] as const)
     t.deepEqual(store.list(kind), [], kind)
+})
+
+test('what a service publishes on all hosts is published by its VIP on one network', async (t) => {
+  const context = await contextOf(t)
+  const { store } = context
+  const [hidden, second] = ['hidden'.padEnd(25, '0'), 'second'.padEnd(25, '0')]
+  await create(context, { 'com.docker.network.internal': true }, hidden, '10.111.0')
+  await create(context)
+  await create(context, {}, second, '10.112.0')
+  const virtualIps = [
+    { network: 'ingress', address: '10.0.0.9' },
+    { network: hidden, address: '10.111.0.9' },
+    { network, address: '10.110.0.9' },
+    { network: second, address: '10.112.0.9' },
+  ]
+  const ports = [
+    { protocol: 'tcp', hostPort: 8080, port: 80 },
+    { protocol: 'udp', hostPort: 53, port: 5353 },
+    { protocol: 'sctp', hostPort: 7000, port: 7000 },
+  ]
+  const services = [{ ...service(task('one', 2)), virtualIps, ports }]
+  await store.transact((draft) => planServices(draft, services))
+  t.false(needsServices(store, services))
+  t.deepEqual(
+    store
+      .list('vip')
+      .filter(({ published }) => published !== undefined)
+      .map(({ address, protocol, published }) => [address, protocol, published]),
+    [
+      ['10.110.0.9', 'tcp', [{ hostPort: 8080, port: 80 }]],
+      ['10.110.0.9', 'udp', [{ hostPort: 53, port: 5353 }]],
+    ],
+  )
+  await store.transact((draft) => planServices(draft, [{ ...service(), virtualIps }]))
+  t.true(store.list('vip').every(({ published }) => published === undefined))
 })
 
 test("the operator's balancer of the router is used, and left", async (t) => {

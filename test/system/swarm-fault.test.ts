@@ -21,6 +21,7 @@ import {
 /** Three engines, each with its plugin, take minutes. */
 const onlyLong = process.env.MIDONET_LONG === '1' ? test.serial : test.serial.skip
 const outside = ['ip', 'netns', 'exec', 'outside'] as const
+const update = ['--detach', '--quiet', '--no-resolve-image'] as const
 
 let swarm: SwarmMachines
 /** Where the client is, on the second machine: it stays when the others go. */
@@ -74,9 +75,32 @@ onlyLong("published in host mode: the client's own address, on the task's host",
   ]
   await createService(swarm.leader, 'near', mirror, '--network', 'net', ...where)
   await swarm.converged('near')
-  await until('an answer', async () => (await askPort(2, 8081)) === outsideAddress)
+  await until('an answer', async () => (await askPort(2, 8081)).endsWith(` ${outsideAddress}`))
   t.is(await askPort(0, 8081), '')
   await swarm.leader.mustDocker('service', 'rm', 'near')
+})
+
+onlyLong("published in mode ingress: the client's own address, on all hosts", async (t) => {
+  const where = ['--replicas', '2', '--publish', '8082:80']
+  await createService(swarm.leader, 'all', mirror, '--network', 'net', ...where)
+  await swarm.converged('all')
+  // One of them at least has no task. Docker's own mesh answers until ours does.
+  for (const [index] of swarm.engines.entries()) {
+    const ask = () => askPort(index, 8082)
+    const isOurs = (answer: string) => answer.endsWith(` ${outsideAddress}`)
+    await until(`an answer on m${index + 1}`, async () => isOurs(await ask()))
+    const seen = new Set<string>()
+    for (let tries = 0; tries < 24; tries++) {
+      const answer = await ask()
+      t.true(isOurs(answer), `m${index + 1}: ${answer}`)
+      seen.add(answer)
+    }
+    t.is(seen.size, 2, 'both tasks, of whatever host')
+  }
+  await swarm.leader.mustDocker('service', 'update', ...update, '--publish-rm', '80', 'all')
+  for (const [index] of swarm.engines.entries())
+    await until(`nothing on m${index + 1}`, async () => (await askPort(index, 8082)) === '')
+  await swarm.leader.mustDocker('service', 'rm', 'all')
 })
 
 onlyLong('a VIP of an internal network', async (t) => {

@@ -11,12 +11,12 @@ cat >index.cgi <<'.'
 #!/bin/sh
 echo Content-Type: text/plain
 echo
-echo $REMOTE_ADDR
+echo $(hostname) $REMOTE_ADDR
 .
 chmod 755 index.cgi
 exec httpd -f -p 0.0.0.0:80 -h /www`
 
-/** Says whose connection it is: the address that the server sees. */
+/** Says who serves, and whose connection it is: the address that the server sees. */
 export const mirror = ['sh', '-c', mirrorScript] as const
 
 /** Makes a service of web servers on network `net`; options go before the image. */
