@@ -17,6 +17,7 @@ import { joinMac, type MacTable } from './mac-table.ts'
 import { isActive, type VirtualBridgePort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { type Simulation, word } from './simulation.ts'
+import { readdressStale } from './stale.ts'
 import { addressTag, macTag, type Tag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
 import { floodScope, isCarried, isLinkLocal, isReached, vlanOf } from './vlan.ts'
@@ -105,10 +106,13 @@ export function simulateBridge(
     sim.story?.push(`bridge ${bridge.name}: multicast goes to all ports`)
     return flood
   }
-  const entry = bridge.macs.find(vlan * 0x1_0000 + word(work, 3), word(work, 4))
+  let entry = bridge.macs.find(vlan * 0x1_0000 + word(work, 3), word(work, 4))
   if (entry === undefined) {
     // The flood must end once the address is known.
     sim.tag(macTag(bridge.id, joinMac(word(work, 3), word(work, 4)), vlan))
+    entry = vlan === 0 ? readdressStale(sim, bridge) : undefined
+  }
+  if (entry === undefined) {
     sim.story?.push(`bridge ${bridge.name}: destination is unknown, so it goes to all ports`)
     return flood
   }

@@ -198,3 +198,65 @@ onlyLong(
     await engine(1).mustDocker('rm', '-f', 'shop8')
   },
 )
+
+onlyLong(
+  'stale ARP: a container that has moved is reached at once, also by another MAC',
+  async (t) => {
+    const where = ['--ip', '10.7.0.77']
+    const moves = [
+      [0, '02:42:0a:07:00:aa'],
+      [1, '02:42:0a:07:00:bb'],
+      [0, '02:42:0a:07:00:cc'],
+      // On the same host, and with the MAC address that it gets from us.
+      [0, '02:42:0a:07:00:dd'],
+      [1, undefined],
+      [0, undefined],
+    ] as const
+    for (const [at, mac] of moves) {
+      const more = mac === undefined ? [] : ['--mac-address', mac]
+      await engine(at).sleeper('moved', 'shop', '--stop-timeout', '1', ...where, ...more)
+      // Each has its address from before in its table, and tries it first.
+      for (const from of [0, 1]) {
+        const ping =
+          'for n in 1 2 3 4 5; do ping -c 1 -W 1 10.7.0.77 >/dev/null && break; done; echo $n'
+        const tries = Number(await inside(from, `shop${from}`, ping))
+        const knows = await inside(from, `shop${from}`, 'cat /proc/net/arp')
+        t.true(tries <= 2, `host ${from}, ${mac} on ${at}: ${tries} tries; ${knows}`)
+      }
+      await engine(at).mustDocker('rm', '-f', 'moved')
+    }
+  },
+)
+
+/** Says what it hears, to each connection alone. */
+const echo = 'exec nc -llp 7000 -e cat'
+
+onlyLong('15 idle minutes behind a VIP: a connection goes on', async (t) => {
+  t.timeout(20 * 60_000)
+  const idleMs = Number(process.env.MIDONET_IDLE_S ?? 905) * 1000
+  const members: string[] = []
+  for (const at of [0, 1]) {
+    await server(at, `shop${7 + at}`, echo)
+    members.push(await engine(at).address(`shop${7 + at}`, 'shop'))
+  }
+  const words = [
+    'load-balancer create name idle router shared',
+    'load-balancer idle create pool name idle',
+    ...members.map(
+      (address) =>
+        `load-balancer idle pool idle create member address ${address} protocol-port 7000`,
+    ),
+    'load-balancer idle pool idle create vip address 10.99.0.1 protocol-port 80',
+  ]
+  const made = await engine(0).midonet('cli', ...words.flatMap((line) => ['-e', line]))
+  t.is(made.code, 0, made.stderr)
+  // Some to a member on their own host, and some to the one on the other.
+  const talks = Array.from({ length: 12 }, (_, number) => ({ at: number % 2, number }))
+  const script = `(echo one; sleep ${idleMs / 1000}; echo two; sleep 5) | nc 10.99.0.1 80`
+  const heard = await Promise.all(talks.map(({ at }) => inside(at, `shop${at}`, script)))
+  for (const [index, text] of heard.entries())
+    t.is(text, 'one\ntwo\n', JSON.stringify(talks[index]))
+  const removed = await engine(0).midonet('cli', '-e', 'load-balancer idle delete')
+  t.is(removed.code, 0, removed.stderr)
+  for (const at of [0, 1]) await engine(at).mustDocker('rm', '-f', `shop${7 + at}`)
+})
