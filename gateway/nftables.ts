@@ -154,7 +154,9 @@ export class Nftables {
 
   /** Compares the kernel's table with what was applied and puts it right; says whether it had to. */
   async repair(): Promise<boolean> {
-    if (this.#listed === undefined || (await this.#list()) === this.#listed) return false
+    // Where no table is wanted none is looked for: that would be a command each few seconds for nothing.
+    if (this.#applied === undefined || this.#listed === undefined) return false
+    if ((await this.#list()) === this.#listed) return false
     await this.#replace(this.#applied)
     return true
   }

@@ -13,13 +13,25 @@ import type { Change, Revision } from './store.ts'
 
 const log = debug('midonet:etcd')
 
-/** Batches that may wait for the disk; beyond it the copy is given up. */
-const waitingMax = 10_000
+export const limits = {
+  /** What comes in this time goes to the disk in one write, out of the way of who waits for a change. */
+  gatherMs: 50,
+  /** Changes that may wait for the disk; beyond it the copy is given up. */
+  waiting: 1_000_000,
+} as const
+
+interface Waiting {
+  readonly revision: Revision
+  readonly changes: Change[]
+  readonly origin: Follower['origin']
+}
 
 export class ReplicaFile {
   #level: LevelReplica | undefined
-  #writing: Promise<void> = Promise.resolve()
-  #waiting = 0
+  /** What is not yet handed to the disk, as one write: it is whole revisions, whose last is `origin`. */
+  #waiting: Waiting | undefined
+  #writing: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
   /** Why nothing is kept on disk; undefined while it is. */
   problem: string | undefined
 
@@ -27,33 +39,49 @@ export class ReplicaFile {
     this.#level = level
   }
 
-  /** In order; nobody waits for it. */
+  /** In order, a moment later; nobody waits for it. */
   write(revision: Revision, changes: readonly Change[], origin: Follower['origin']): void {
     if (this.#level === undefined) return
-    if (this.#waiting >= waitingMax) {
-      this.#giveUp('the disk does not keep up')
-      return
-    }
-    this.#waiting += 1
-    this.#writing = this.#writing.then(async () => {
-      try {
-        await this.#level?.write(Math.max(revision, 1), changes, JSON.stringify(origin))
-      } catch (error) {
-        this.#giveUp(error instanceof Error ? error.message : String(error))
-      } finally {
-        this.#waiting -= 1
-      }
-    })
+    const gathered = this.#waiting?.changes ?? []
+    for (const change of changes) gathered.push(change)
+    this.#waiting = { revision: Math.max(revision, 1), changes: gathered, origin }
+    if (this.#writing === undefined) this.#gather()
+    else if (gathered.length > limits.waiting) this.#giveUp('the disk does not keep up')
   }
 
   async close(): Promise<void> {
     await this.#writing
+    this.#flush()
+    await this.#writing
     await this.#level?.close().catch((error) => log('closing the replica: %O', error))
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    const waiting = this.#waiting
+    if (waiting === undefined || this.#writing !== undefined) return
+    this.#waiting = undefined
+    const { revision, changes, origin } = waiting
+    this.#writing = (async () => {
+      try {
+        await this.#level?.write(revision, changes, JSON.stringify(origin))
+      } catch (error) {
+        this.#giveUp(error instanceof Error ? error.message : String(error))
+      }
+      this.#writing = undefined
+      if (this.#waiting !== undefined) this.#gather()
+    })()
+  }
+
+  #gather(): void {
+    this.#timer ??= setTimeout(() => this.#flush(), limits.gatherMs)
   }
 
   #giveUp(why: string): void {
     const level = this.#level
     this.#level = undefined
+    this.#waiting = undefined
     this.problem =
       `the replica on disk is not written any more (${why}); the agent goes on from memory, ` +
       'but cannot start without etcd; make room and start it again'

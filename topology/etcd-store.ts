@@ -290,14 +290,16 @@ export class EtcdStore implements Store {
     const cluster = this.#origin?.cluster ?? ''
     this.#origin = { cluster, revision }
     const commit = this.#commit
-    const changes = events.flatMap((event) => decodeObject(this.#objects, event.key, event.value))
+    let changes: readonly Change[]
     if (commit !== undefined && events.some(({ value }) => value === commit.id)) {
       commit.landed = true
+      changes = commit.group.changes
       for (const one of commit.group.staged) {
         this.#publish(one.changes)
         if (one.failure === undefined) one.job.resolve()
       }
     } else {
+      changes = events.flatMap((event) => decodeObject(this.#objects, event.key, event.value))
       this.#publish(changes)
       this.#assertFacts(changes)
     }

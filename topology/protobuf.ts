@@ -41,20 +41,28 @@ const none = Buffer.alloc(0)
 /** The fields of a message, in order. @throws StoreError code `PROTOCOL` when it is cut or odd */
 export function* readFields(message: Buffer): Generator<Field> {
   let at = 0
-  const next = () => {
-    let value = 0n
-    for (let shift = 0n; shift < 70n; shift += 7n) {
+  /** Beyond 49 bits in whole numbers: tags, lengths and most values are far from that. */
+  const next = (): number | bigint => {
+    let value = 0
+    for (let factor = 1; factor < 2 ** 49; factor *= 0x80) {
+      const byte = message[at++]
+      if (byte === undefined) throw malformed()
+      value += (byte & 0x7f) * factor
+      if (byte < 0x80) return value
+    }
+    let large = BigInt(value)
+    for (let shift = 49n; shift < 70n; shift += 7n) {
       const byte = message[at++]
       if (byte === undefined) break
-      value |= BigInt(byte & 0x7f) << shift
-      if (byte < 0x80) return value
+      large |= BigInt(byte & 0x7f) << shift
+      if (byte < 0x80) return large
     }
     throw malformed()
   }
   while (at < message.length) {
     const tag = Number(next())
     const number = tag >>> 3
-    if ((tag & 7) === 0) yield { number, value: next(), bytes: none }
+    if ((tag & 7) === 0) yield { number, value: BigInt(next()), bytes: none }
     else if ((tag & 7) === 2) {
       const length = Number(next())
       if (at + length > message.length) throw malformed()
