@@ -76,6 +76,14 @@ interface Waiting {
   readonly timer: NodeJS.Timeout
 }
 
+/** Who waits until a change is applied. */
+interface Settling {
+  readonly revision: Revision
+  readonly deadline: number
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
 /** What forwards, and why that. */
 export interface DatapathStatus {
   readonly kind: string
@@ -100,7 +108,10 @@ export class Forwarding {
   readonly #stopWatch: () => void
   readonly #facts: FactWriter
   readonly #waiting = new Map<number, Waiting>()
-  readonly #settling: { readonly revision: Revision; readonly waiting: Waiting }[] = []
+  /** In the order they came. */
+  #settling: Settling[] = []
+  /** One for all that wait: a change takes a millisecond, and there are many. */
+  #late: NodeJS.Timeout | undefined
   #worker: Worker | undefined
   #wakeFd: number | undefined
   #applied: Revision = -1
@@ -132,15 +143,9 @@ export class Forwarding {
     const needed = Math.min(revision, this.#sent)
     if (this.#applied >= needed) return Promise.resolve()
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        const at = this.#settling.findIndex((entry) => entry.waiting.timer === timer)
-        if (at >= 0) this.#settling.splice(at, 1)
-        reject(this.#timeout('the change'))
-      }, limits.answerMs)
-      this.#settling.push({
-        revision: needed,
-        waiting: { resolve: () => resolve(), reject, timer },
-      })
+      const deadline = performance.now() + limits.answerMs
+      this.#settling.push({ revision: needed, deadline, resolve, reject })
+      this.#late ??= setTimeout(() => this.#refuseLate(), limits.answerMs)
     })
   }
 
@@ -286,13 +291,22 @@ export class Forwarding {
   }
 
   #settle(): void {
-    for (let at = this.#settling.length - 1; at >= 0; at--) {
-      const entry = this.#settling[at]
-      if (entry === undefined || entry.revision > this.#applied) continue
-      this.#settling.splice(at, 1)
-      clearTimeout(entry.waiting.timer)
-      entry.waiting.resolve(undefined)
-    }
+    const done = this.#settling.filter(({ revision }) => revision <= this.#applied)
+    if (done.length === 0) return
+    this.#settling = this.#settling.filter(({ revision }) => revision > this.#applied)
+    for (const { resolve } of done) resolve()
+  }
+
+  #refuseLate(): void {
+    const now = performance.now()
+    const late = this.#settling.filter(({ deadline }) => deadline <= now)
+    this.#settling = this.#settling.filter(({ deadline }) => deadline > now)
+    for (const { reject } of late) reject(this.#timeout('the change'))
+    const [next] = this.#settling
+    this.#late =
+      next === undefined
+        ? undefined
+        : setTimeout(() => this.#refuseLate(), Math.ceil(next.deadline - now))
   }
 
   #ask(request: Extract<WorkerRequest, { request: number }>): Promise<Answer | undefined> {
@@ -325,10 +339,8 @@ export class Forwarding {
 
   #failAll(error: ForwardingError): void {
     this.#failAsked(error)
-    for (const { waiting } of this.#settling.splice(0)) {
-      clearTimeout(waiting.timer)
-      waiting.reject(error)
-    }
+    clearTimeout(this.#late)
+    for (const { reject } of this.#settling.splice(0)) reject(error)
   }
 }
 
