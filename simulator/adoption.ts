@@ -100,6 +100,8 @@ function take({ sim, flows, nowMs }: AdoptionWorld, flow: InstalledFlow): boolea
   if (flows.table.size >= flows.limit) return false
   const idleMs = Number.isFinite(flow.stats.idleMs) ? flow.stats.idleMs : 0
   flows.take(flow.id, {
+    key: flow.key,
+    actions: flow.actions ?? [],
     tags: sim.tags,
     tagCount: sim.tagCount,
     sources: sim.sources.slice(),

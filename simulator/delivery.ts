@@ -3,21 +3,15 @@
  * committed here only. What one packet sets off (packets the agent makes, packets that waited for
  * a fact) is queued and done after it, so that no simulation interrupts another.
  */
-import { DatapathError, type Offload, type Upcall } from '../datapath/datapath.ts'
+import type { Upcall } from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import type { FlowKey } from '../packet/flow-key.ts'
 import { mayFragment } from '../packet/fragment.ts'
 import { takeDue } from './announcement.ts'
 import { Answers, isAnswerable, leavesState } from './answer.ts'
-import {
-  actionsOf,
-  cut,
-  flowActions,
-  lengthOf,
-  limitLength,
-  outputsPerPiece,
-  pieces,
-} from './flow-actions.ts'
+import { Executor } from './executor.ts'
+import { actionsOf, cut, flowActions, lengthOf, limitLength } from './flow-actions.ts'
+import { probeOf } from './neighbor-probe.ts'
 import {
   asReceived,
   type DeliveryCounters,
@@ -54,10 +48,11 @@ export class Delivery {
   readonly #drops = new Map<string, number>()
   #packets = 0
   #simulations = 0
-  #executeFailures = 0
+  readonly #executor: Executor
 
   constructor(world: DeliveryWorld) {
     this.#world = world
+    this.#executor = new Executor(world.datapath)
   }
 
   get counters(): DeliveryCounters {
@@ -68,7 +63,7 @@ export class Delivery {
       parked: this.parking.count,
       awaited: this.waiting.count,
       drops: Object.fromEntries(drops),
-      executeFailures: this.#executeFailures,
+      executeFailures: this.#executor.failures,
       ...this.#answers.counters,
     }
   }
@@ -88,7 +83,7 @@ export class Delivery {
     // Whoever is here because an action said so has had the flow's actions already.
     const ready = keyComplete && reason === 'miss' ? flows.recentActions(key) : undefined
     if (ready !== undefined) {
-      this.#execute(packet, offload, word(key, 0), ready)
+      this.#executor.execute(packet, offload, word(key, 0), ready)
       return
     }
     const start = topology.portOf(word(key, 0))?.id
@@ -237,6 +232,7 @@ export class Delivery {
         if (sim.lengthMax !== 0 && lengthOf(hand.packet, hand.offload) > sim.lengthMax)
           this.#settleLong(hand)
         else this.#forward(hand)
+        if (hand.installable) this.#expectProbe(hand.key)
       }
     }
   }
@@ -246,10 +242,10 @@ export class Delivery {
     const actions = actionsOf(sim)
     const packet = sim.passage.quotes.rewrite(hand.packet)
     if (sim.length <= sim.lengthMax || sim.lengthMax === 0)
-      this.#execute(packet, hand.offload, word(hand.key, 0), actions)
+      this.#executor.execute(packet, hand.offload, word(hand.key, 0), actions)
     else
       for (const fragment of cut(packet, hand.offload, sim.lengthMax))
-        this.#execute(fragment, undefined, word(hand.key, 0), actions)
+        this.#executor.execute(fragment, undefined, word(hand.key, 0), actions)
   }
 
   /**
@@ -298,6 +294,19 @@ export class Delivery {
     flows.install({ key, mask, actions, tags, tagCount, sources, endsMs })
   }
 
+  /** A neighbour that was answered asks again now and then: that is a flow from now on, too. */
+  #expectProbe(key: FlowKey): void {
+    const { sim } = this.#world
+    const probe = probeOf(key, sim)
+    if (probe === undefined) return
+    this.#simulations++
+    const outcome = this.#run(probe, asReceived)
+    // Nothing is learned of a packet that has not come; what it would teach can be asked for.
+    const isPlain = sim.effects.every(({ kind }) => kind === 'learnNeighbor')
+    if (outcome !== 'forward' || !isPlain || sim.passage.unkeyed) return
+    this.#install(probe, flowActions(sim), Number.POSITIVE_INFINITY)
+  }
+
   #park(missing: Missing | undefined, hand: PacketInHand): void {
     if (missing === undefined || hand.start === undefined) return
     const nowMs = this.#world.now()
@@ -328,13 +337,15 @@ export class Delivery {
       const { frame } = answer
       const { output } = effect.port
       // Past the port's chains, as the client's message came.
-      if (effect.kind === 'dhcp') this.#execute(frame, undefined, 0, output ? [output] : [])
+      if (effect.kind === 'dhcp')
+        this.#executor.execute(frame, undefined, 0, output ? [output] : [])
       else this.send(effect.port.id, frame)
     }
     // A storm of packets that get no answer is the kernel's to drop for a while.
     if (isRefused && hand.installable && !sim.passage.unkeyed)
       this.#install(hand.key, actions, now() + limits.refusedMs)
-    if (actions.length > 0) this.#execute(hand.packet, hand.offload, word(hand.key, 0), actions)
+    if (actions.length > 0)
+      this.#executor.execute(hand.packet, hand.offload, word(hand.key, 0), actions)
     return isRefused
   }
 
@@ -373,22 +384,6 @@ export class Delivery {
     const isCurrent = topology.portOf(word(key, 0)) === port
     const installable = !generated && unreachable === undefined && isCurrent
     this.#settle(outcome, { ...parked, installable })
-  }
-
-  #execute(
-    packet: Uint8Array,
-    offload: Offload | undefined,
-    inPort: number,
-    actions: readonly Action[],
-  ): void {
-    if (actions.length === 0) return
-    try {
-      this.#world.datapath.execute(packet, offload, inPort, actions)
-    } catch (error) {
-      if (!(error instanceof DatapathError)) throw error
-      if (error.code !== 'E2BIG' || actions.length <= outputsPerPiece) this.#executeFailures++
-      else for (const piece of pieces(actions)) this.#execute(packet, offload, inPort, piece)
-    }
   }
 
   #countDrop(reason: string): void {

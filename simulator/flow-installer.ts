@@ -14,6 +14,8 @@ import type { Tag } from './tag.ts'
 
 export const limits = {
   idleMs: 30_000,
+  /** Of ARP that goes somewhere: neighbours ask now and then, also while no agent runs. */
+  arpIdleMs: 300_000,
   /** How long a flow that carried a packet is not asked about: the kernel is asked for many at once. */
   freshMs: 5_000,
   /** Flows evicted when the datapath has no room for one more. */
@@ -35,7 +37,7 @@ export interface NewFlow {
   readonly endsMs: number
 }
 
-type StandingFlow = Omit<NewFlow, 'key' | 'mask' | 'actions'> & { readonly usedMs: number }
+type StandingFlow = Omit<NewFlow, 'mask'> & { readonly usedMs: number }
 
 /** How often what happened to flows. */
 export interface FlowCounters {
@@ -47,6 +49,7 @@ export interface FlowCounters {
   readonly refused: Readonly<Record<string, number>>
 }
 
+const ethertypeArp = 0x0806
 const exact = createKey().fill(0xffff_ffff)
 
 export class FlowInstaller implements FlowUse {
@@ -92,7 +95,8 @@ export class FlowInstaller implements FlowUse {
     if (id === undefined) return
     this.#installed++
     const { tags, tagCount, sources, endsMs } = flow
-    this.table.add({ id, sources, usedMs: this.#now(), endsMs }, tags, tagCount)
+    const idleMs = idleLimit(flow)
+    this.table.add({ id, sources, usedMs: this.#now(), idleMs, endsMs }, tags, tagCount)
     copyKey(flow.key, this.#recentKey)
     copyKey(flow.mask, this.#recentMask)
     // What the length of a packet decides is not for all packets to have.
@@ -100,8 +104,9 @@ export class FlowInstaller implements FlowUse {
   }
 
   /** Answers for a flow that stands in the datapath. */
-  take(id: FlowId, { tags, tagCount, sources, usedMs, endsMs }: StandingFlow): void {
-    this.table.add({ id, sources, usedMs, endsMs }, tags, tagCount)
+  take(id: FlowId, flow: StandingFlow): void {
+    const { tags, tagCount, sources, usedMs, endsMs } = flow
+    this.table.add({ id, sources, usedMs, idleMs: idleLimit(flow), endsMs }, tags, tagCount)
   }
 
   isUsed(tag: Tag): boolean {
@@ -143,7 +148,7 @@ export class FlowInstaller implements FlowUse {
     for (const flow of this.table.next(count)) {
       const isThere = nowMs - flow.usedMs < limits.freshMs || this.refresh(flow)
       for (const entry of flow.sources) noteUse(entry, flow.usedMs)
-      if (!isThere || nowMs - flow.usedMs >= limits.idleMs) this.#expire(flow)
+      if (!isThere || nowMs - flow.usedMs >= flow.idleMs) this.#expire(flow)
     }
   }
 
@@ -199,6 +204,10 @@ export class FlowInstaller implements FlowUse {
     this.#remove(flow)
     return true
   }
+}
+
+function idleLimit({ key, actions }: Pick<NewFlow, 'key' | 'actions'>): number {
+  return key[8] === ethertypeArp && actions.length > 0 ? limits.arpIdleMs : limits.idleMs
 }
 
 function noteUse(entry: Lively, usedMs: number): void {

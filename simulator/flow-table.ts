@@ -18,6 +18,8 @@ export interface Flow {
   readonly sources: readonly Lively[]
   /** When the flow was last known to carry a packet. */
   usedMs: number
+  /** How long it may carry nothing. */
+  readonly idleMs: number
   /** When it goes in any case; Infinity for nearly all flows. */
   readonly endsMs: number
 }

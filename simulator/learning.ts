@@ -24,9 +24,11 @@ export const limits = {
   neighborStaleMs: 60_000,
   neighborIdleMs: 180_000,
   neighborAskMs: 5_000,
+  /** Whoever sent something to it within this time uses a neighbour. */
+  neighborUsedMs: 30_000,
   /** Facts looked at in one sweep, and flows asked for each. */
   factsPerSweep: 512,
-  flowsPerMac: 64,
+  flowsPerFact: 64,
 } as const
 
 interface Neighbor {
@@ -178,7 +180,7 @@ export class Learning {
       return false
     }
     if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true
-    let left = limits.flowsPerMac
+    let left = limits.flowsPerFact
     for (const flow of this.#world.flows.with(entry.tag)) {
       // The flow table's own sweep has told of the rest.
       if (left-- === 0) break
@@ -210,13 +212,21 @@ export class Learning {
       return false
     }
     // Other hosts may well use it.
-    const { flows, sharing } = this.#world
-    const isUsed = sharing.isOn || flows.isUsed(neighborTag(port.id, address))
+    const isUsed = this.#world.sharing.isOn || this.#isInUse(neighborTag(port.id, address), nowMs)
     if (isUsed && nowMs - one.askedMs >= limits.neighborAskMs) {
       one.askedMs = nowMs
       this.#world.ask(port, address)
     }
     return true
+  }
+
+  #isInUse(tag: Tag, nowMs: number): boolean {
+    let left = limits.flowsPerFact
+    for (const { usedMs } of this.#world.flows.with(tag)) {
+      if (nowMs - usedMs < limits.neighborUsedMs) return true
+      if (--left === 0) return true
+    }
+    return false
   }
 }
 

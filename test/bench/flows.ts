@@ -35,15 +35,18 @@ function fill(count: number): FlowTable {
 }
 
 function add(table: FlowTable, n: number, group: Tag): void {
-  table.add({ id: n, sources: noSources, usedMs: 0, endsMs: Number.POSITIVE_INFINITY }, [
-    portTag(`in-${n % 64}`),
-    routerTag('r'),
-    neighborTag('r', n % 4096),
-    macTag('b', n % 5000, 0),
-    portTag(`out-${n % 61}`),
-    stateTag(1, n, 0, 0),
-    group,
-  ])
+  table.add(
+    { id: n, sources: noSources, usedMs: 0, idleMs: 30_000, endsMs: Number.POSITIVE_INFINITY },
+    [
+      portTag(`in-${n % 64}`),
+      routerTag('r'),
+      neighborTag('r', n % 4096),
+      macTag('b', n % 5000, 0),
+      portTag(`out-${n % 61}`),
+      stateTag(1, n, 0, 0),
+      group,
+    ],
+  )
 }
 
 /** The least of several rounds, in µs for each flow; the flows are spread over the table. */

@@ -202,6 +202,7 @@ const flowOf = (id: number): Flow => ({
   id,
   sources: [],
   usedMs: 0,
+  idleMs: 30_000,
   endsMs: Number.POSITIVE_INFINITY,
 })
 

@@ -88,6 +88,7 @@ export class Stage {
       const status = Object(await this.ask('GET', '/status').catch(() => undefined))
       if (status.forwarding?.forwarder !== undefined) return
     }
+    throw new Error(`the agent does not forward:\n${this.said}`)
   }
 
   /** Removes what agents have made; none may run. */
