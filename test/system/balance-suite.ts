@@ -204,7 +204,7 @@ export function testBalance(test: TestFn, { datapath, open }: BalanceOptions): v
     await stage.status('b', 'inactive')
     const startMs = Date.now()
     t.deepEqual(await stage.poll('c', 1), ['error ECONNREFUSED'])
-    t.true(Date.now() - startMs < 2500, 'refused, not given up')
+    t.true(Date.now() - startMs < 10_000, 'refused, not given up')
     const [words] = await stage.hush(await stage.talk('udp', 1))
     t.deepEqual(words?.slice(-2), ['error', 'ECONNREFUSED'])
     await stage.status('b', 'active')
