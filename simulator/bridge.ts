@@ -65,6 +65,8 @@ export interface VirtualBridge extends Filtered {
   readonly routerPorts: Set<VirtualRouterPort>
   readonly macs: MacTable<MacEntry>
   learnedMacs: number
+  /** MAC addresses that stations of the topology had, in the order in which they were lost. */
+  readonly formerMacs: Set<number>
   /** By address as a signed number, which a Map takes without boxing it. */
   readonly addresses: Map<number, AddressEntry>
   readonly addresses6: AddressTable<AddressEntry6>
@@ -109,8 +111,9 @@ export function simulateBridge(
   let entry = bridge.macs.find(vlan * 0x1_0000 + word(work, 3), word(work, 4))
   if (entry === undefined) {
     // The flood must end once the address is known.
-    sim.tag(macTag(bridge.id, joinMac(word(work, 3), word(work, 4)), vlan))
-    entry = vlan === 0 ? readdressStale(sim, bridge) : undefined
+    const mac = joinMac(word(work, 3), word(work, 4))
+    sim.tag(macTag(bridge.id, mac, vlan))
+    if (vlan === 0 && bridge.formerMacs.has(mac)) entry = readdressStale(sim, bridge)
   }
   if (entry === undefined) {
     sim.story?.push(`bridge ${bridge.name}: destination is unknown, so it goes to all ports`)

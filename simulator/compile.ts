@@ -49,6 +49,7 @@ export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): Virtua
     routerPorts: new Set(),
     macs: new MacTable(),
     learnedMacs: 0,
+    formerMacs: new Set(),
     addresses: new Map(),
     addresses6: new AddressTable(),
     solicited: new Map(),

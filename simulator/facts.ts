@@ -14,6 +14,8 @@ export const limits = {
   learnedMacs: 10_000,
   /** Learned addresses of a bridge, and learned neighbours of a router port. */
   learnedAddresses: 10_000,
+  /** MAC addresses of a bridge that are remembered when their stations are gone. */
+  formerMacs: 1024,
 } as const
 
 /** Says that `mac` is behind `port`, in its VLAN if it has one, known from the topology. */
@@ -66,9 +68,22 @@ export function forgetMac(entry: MacEntry, tags: Tag[]): void {
   if (!bridge.macs.delete(scopedHigh(entry), macLow(entry.mac))) return
   tags.push(entry.tag)
   if (entry.learned) bridge.learnedMacs--
+  else if (entry.vlan === 0) rememberMac(bridge, entry.mac, tags)
   for (const address of entry.addresses) {
     const known = bridge.addresses.get(address | 0)
     if (known?.learned === true && known.mac === entry.mac) removeAddress(bridge, address, tags)
+  }
+}
+
+/** Some may still send to the MAC address: see stale.ts. */
+function rememberMac(bridge: VirtualBridge, mac: number, tags: Tag[]): void {
+  const { formerMacs } = bridge
+  formerMacs.delete(mac)
+  formerMacs.add(mac)
+  for (const oldest of formerMacs) {
+    if (formerMacs.size <= limits.formerMacs) return
+    formerMacs.delete(oldest)
+    tags.push(macTag(bridge.id, oldest, 0))
   }
 }
 

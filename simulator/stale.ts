@@ -1,7 +1,7 @@
 /**
- * Frames of senders that have not heard yet that an address has moved: to a MAC address that nobody
- * has, for an IP address that the topology says another station has. They get that one's MAC address.
- * Linux would ask again after half a minute at best, and never while answers come.
+ * Frames of senders that have not heard yet that an address has moved: to a MAC address that a station
+ * of the topology had and nobody has now, for an IP address that the topology says another station has.
+ * They get that one's MAC address; Linux would ask for it after half a minute at best.
  */
 import type { VirtualBridge } from './bridge.ts'
 import { joinMac, type MacTable, macHigh, macLow } from './mac-table.ts'
