@@ -35,5 +35,5 @@ console.log(`READY ${JSON.stringify({ flows, adoptMs: performance.now() - startM
 for (;;) {
   const handled = forwarder.round(256)
   forwarder.tick()
-  if (handled === 0) datapath.wait(Math.max(1, Math.min(500, forwarder.nextTimeoutMs())))
+  if (handled < 256) datapath.wait(Math.max(1, Math.min(500, forwarder.nextTimeoutMs())))
 }

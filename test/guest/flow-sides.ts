@@ -21,12 +21,19 @@ export async function startOurs(
   throw new LoadError('our agent ended before it was ready')
 }
 
+const environment = { OVS_RUNDIR: '/tmp/ovs', OVS_LOGDIR: '/tmp/ovs', OVS_DBDIR: '/tmp/ovs' }
+
+/** New flows that ovs-vswitchd has not installed, for it had as many as it wants. @throws LoadError */
+export function countUnkept(): number {
+  const counter = ['coverage/read-counter', 'upcall_flow_limit_hit']
+  return Number(runTool('ovs-appctl', counter, environment))
+}
+
 /** Starts Open vSwitch with a bridge of both interfaces; says its process id. @throws LoadError */
 export function startPeer(policy: string): number {
   mkdirSync('/tmp/ovs', { recursive: true })
   const schema = '/usr/share/openvswitch/vswitch.ovsschema'
   const socket = '/tmp/ovs/db.sock'
-  const environment = { OVS_RUNDIR: '/tmp/ovs', OVS_LOGDIR: '/tmp/ovs', OVS_DBDIR: '/tmp/ovs' }
   const run = (command: string, ...args: string[]): string => runTool(command, args, environment)
   run('ovsdb-tool', 'create', '/tmp/ovs/conf.db', schema)
   run('ovsdb-server', '/tmp/ovs/conf.db', `--remote=punix:${socket}`, '--pidfile', '--detach')
