@@ -132,7 +132,8 @@ function work(
     for (const value of forwarder.takeHealth()) answer({ kind: 'health', value })
     const facts = forwarder.takeFacts()
     if (facts.length > 0) answer({ kind: 'facts', facts })
-    if (handled === 0) datapath.wait(known ? waitFor(forwarder) : limits.waitMs)
+    // Not all that was asked for: nothing is left, and the wait tells what has come since.
+    if (handled < limits.upcallsPerRound) datapath.wait(known ? waitFor(forwarder) : limits.waitMs)
   }
 }
 

@@ -61,6 +61,13 @@ function isPlain(action: Action): boolean {
   }
 }
 
+/** Whether a packet is only sent: nearly always so, and asks nothing of anything. */
+export function areOutputs(actions: readonly Action[]): boolean {
+  for (let index = 0; index < actions.length; index++)
+    if (actions[index]?.kind !== 'output') return false
+  return true
+}
+
 /** With the actions in them. Tags that a copy or one branch gets count for all: that is careful. */
 function flatten(actions: readonly Action[]): readonly Action[] {
   return actions.flatMap((action) => [action, ...innerActions(action).flatMap(flatten)])
@@ -68,7 +75,7 @@ function flatten(actions: readonly Action[]): readonly Action[] {
 
 /** Looks at what actions do to packets of a key. */
 export function planActions(given: readonly Action[], key: FlowKey): Plan {
-  if (given.every(isPlain)) return nothing
+  if (areOutputs(given) || given.every(isPlain)) return nothing
   const tags = new Tags(key)
   let needs: Need = need.nothing
   for (const action of flatten(given)) {
@@ -122,7 +129,16 @@ export function writeActions(
   key: FlowKey,
   upcallPid: number,
 ): void {
-  writeList(out, actions, key, new Tags(key), upcallPid)
+  if (!areOutputs(actions)) writeList(out, actions, key, new Tags(key), upcallPid)
+  else
+    for (let index = 0; index < actions.length; index++) {
+      const action = actions[index]
+      if (action?.kind === 'output') writeOutput(out, action.port)
+    }
+}
+
+function writeOutput(out: Output, port: number): void {
+  if (port < vportsMax) out.attribute32(actionAttr.output, port)
 }
 
 function writeList(
@@ -163,7 +179,7 @@ function writeAction(
 ): void {
   switch (action.kind) {
     case 'output':
-      if (action.port < vportsMax) out.attribute32(actionAttr.output, action.port)
+      writeOutput(out, action.port)
       return
     case 'pushVlan': {
       const start = out.open(actionAttr.pushVlan)

@@ -48,12 +48,15 @@ export const limits = {
   ready: 64,
 } as const
 
-/** The netlink port id of a vport's socket; 0 is the datapath's own. */
-export function portIdOf(name: string, vport: number): number {
+/**
+ * The netlink port id of the datapath's own socket. That of a vport's has the vport's number in its
+ * low 16 bits, which are 0 here.
+ */
+export function portIdOf(name: string): number {
   let hash = 0
   for (const byte of Buffer.from(name)) hash = (Math.imul(hash, 31) + byte) >>> 0
   // Above every process id, which is what the kernel gives out.
-  return ((0x4000 | (hash & 0x3fff)) << 16) | vport
+  return (0x4000 | (hash & 0x3fff)) << 16
 }
 
 /** Opens a socket for upcalls under a port id. @throws DatapathError `EBUSY` */
@@ -167,8 +170,8 @@ export class Receiver {
   }
 
   /** Memory that received messages stand in. */
-  get bytes(): Uint8Array {
-    return this.#slots.bytes
+  get memory(): Arena {
+    return this.#slots
   }
 
   /** A socket leaves when it is closed. */

@@ -17,7 +17,7 @@ import {
 } from '../datapath.ts'
 import { decodeAck, decodeMessages } from '../netlink.ts'
 import { errnoName } from '../syscall.ts'
-import { planActions, writeActions, writeSlowActions } from './action.ts'
+import { areOutputs, planActions, writeActions, writeSlowActions } from './action.ts'
 import { readActions } from './action-read.ts'
 import type { Sender } from './channel.ts'
 import { FlowRecords, idleSince, readUfid } from './flow-record.ts'
@@ -168,7 +168,7 @@ export class FlowStore {
   }
 
   execute(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
-    if (actions.every(isOutput)) {
+    if (areOutputs(actions)) {
       this.#writePacket(packet, inPort, actions)
       return
     }
@@ -281,7 +281,7 @@ export class FlowStore {
   #checkSize(actions: readonly Action[]): void {
     if (actions.length * 8 > limits.actionsSize)
       throw new DatapathError('E2BIG', `${actions.length} actions are too many for one packet`)
-    if (actionDepth(actions) > actionDepthMax)
+    if (!areOutputs(actions) && actionDepth(actions) > actionDepthMax)
       throw new DatapathError('E2BIG', `actions stand ${actionDepthMax} deep in others at most`)
   }
 
@@ -320,11 +320,6 @@ export class FlowStore {
     }
     debug('%d flows found, %d of them not ours and removed', found.length, strange)
   }
-}
-
-/** What rests on nothing that the packet holds. */
-function isOutput({ kind }: Action): boolean {
-  return kind === 'output'
 }
 
 /** What a packet that the agent sends does not ask again. */

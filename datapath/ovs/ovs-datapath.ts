@@ -30,6 +30,7 @@ import { FlowStore } from './flow-store.ts'
 import { readKey } from './key.ts'
 import { MeterTable } from './meter-table.ts'
 import { Module } from './module.ts'
+import { readPlainKey } from './plain-key.ts'
 import { probeModule } from './probe.ts'
 import { messageHeader, packetAttr, packetCommand } from './protocol.ts'
 import { VportTable } from './vport-table.ts'
@@ -230,20 +231,22 @@ class KernelDatapath implements OvsDatapath {
 
   /** One message: the packet, the kernel's key of it, and the cookie of the action if one sent it. */
   readonly #take = (start: number, end: number): void => {
-    const { bytes } = this.#receiver
-    if (((bytes[start + 4] ?? 0) | ((bytes[start + 5] ?? 0) << 8)) !== this.#module.families.packet)
-      return
+    const { bytes, words } = this.#receiver.memory
+    if (((words[(start >>> 2) + 1] ?? 0) & 0xffff) !== this.#module.families.packet) return
     let packet: Uint8Array | undefined
     let cookie: Uint8Array | undefined
     let complete = false
     for (let at = start + messageHeader; at + 4 <= end; ) {
-      const size = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
+      const head = words[at >>> 2] ?? 0
+      const size = head & 0xffff
       if (size < 4 || at + size > end) break
-      const type = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & 0x3fff
+      const type = (head >>> 16) & 0x3fff
       if (type === packetAttr.packet) packet = bytes.subarray(at + 4, at + size)
       else if (type === packetAttr.userdata) cookie = bytes.subarray(at + 4, at + size)
       else if (type === packetAttr.key)
-        complete = readKey(bytes, at + 4, at + size, false, this.#told)
+        complete =
+          readPlainKey(words, at + 4, at + size, this.#told) ||
+          readKey(bytes, at + 4, at + size, false, this.#told)
       at += (size + 3) & ~3
     }
     const handle = this.#handler

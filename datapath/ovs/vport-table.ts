@@ -15,7 +15,8 @@ interface Port {
 }
 
 export class VportTable {
-  readonly #name: string
+  /** The datapath's own port id: those of vports follow from it. */
+  readonly #ownId: number
   readonly #module: Module
   readonly #receiver: Receiver
   readonly #links = new NetlinkSocket(routeProtocol)
@@ -25,15 +26,15 @@ export class VportTable {
 
   /** @throws DatapathError `EBUSY` */
   constructor(name: string, module: Module, receiver: Receiver) {
-    this.#name = name
+    this.#ownId = portIdOf(name)
     this.#module = module
     this.#receiver = receiver
-    this.#own = openUpcallSocket(portIdOf(name, 0))
+    this.#own = openUpcallSocket(this.#ownId)
     receiver.add(this.#own)
     silenceIpv6(name)
     for (const { number, name: interfaceName, ifindex } of module.vports()) {
       const fd = this.#openSocket(number)
-      module.directVport(number, portIdOf(name, number))
+      module.directVport(number, this.#ownId | number)
       this.#ports.set(number, { vport: { number, name: interfaceName }, ifindex, fd })
     }
   }
@@ -87,7 +88,7 @@ export class VportTable {
 
   /** The port id that packets of a vport are handed over to. */
   portId(number: number): number {
-    return portIdOf(this.#name, this.#ports.has(number) ? number : 0)
+    return this.#ports.has(number) ? this.#ownId | number : this.#ownId
   }
 
   close(): void {
@@ -107,7 +108,7 @@ export class VportTable {
       if (number >= vportsMax || this.#ports.has(number)) continue
       const fd = this.#openSocket(number)
       try {
-        const made = this.#module.createVport(name, number, portIdOf(this.#name, number), type)
+        const made = this.#module.createVport(name, number, this.#ownId | number, type)
         return { vport: { number: made.number, name }, ifindex: made.ifindex, fd }
       } catch (error) {
         close(fd)
@@ -129,7 +130,7 @@ export class VportTable {
   }
 
   #openSocket(number: number): number {
-    const fd = openUpcallSocket(portIdOf(this.#name, number))
+    const fd = openUpcallSocket(this.#ownId | number)
     this.#receiver.add(fd)
     return fd
   }

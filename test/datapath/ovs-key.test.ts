@@ -6,6 +6,7 @@ import { readActions } from '../../datapath/ovs/action-read.ts'
 import { readKey, readMatch, writeKey } from '../../datapath/ovs/key.ts'
 import { canonize, createMatch, type KernelMatch, need } from '../../datapath/ovs/match.ts'
 import { Output } from '../../datapath/ovs/output.ts'
+import { readPlainKey } from '../../datapath/ovs/plain-key.ts'
 import { keyAttr } from '../../datapath/ovs/protocol.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey, keyWords } from '../../packet/flow-key.ts'
@@ -90,6 +91,64 @@ test(`what a newer kernel says besides is never lost (SEED=${seed})`, (t) => {
     { seed, numRuns: 1000 },
   )
 })
+
+/** Reads a key as plain; undefined when it is not. */
+function plainKey(bytes: Uint8Array): Uint32Array | undefined {
+  const memory = new Uint8Array(8 + bytes.length + 3)
+  memory.set(bytes, 8)
+  const key = createKey().fill(0x5a5a_5a5a)
+  const words = new Uint32Array(memory.buffer, 0, memory.length >> 2)
+  return readPlainKey(words, 8, 8 + bytes.length, key) ? key : undefined
+}
+
+test(`a plain key is read as any other (SEED=${seed})`, (t) => {
+  const expected = createKey()
+  const anyMask = createKey().fill(0xffff_ffff)
+  const match = createMatch()
+  let plain = 0
+  fc.assert(
+    fc.property(anySoundFrame, (frame) => {
+      const key = keyOf(frame)
+      fc.pre(key[7] === 0 && key[8] !== 0x8100 && key[8] !== 0x88a8 && key[8] !== 0x0806)
+      canonize(key, anyMask, need.nothing, match)
+      const bytes = written((out) => writeKey(out, match, false))
+      t.true(readKey(bytes, 0, bytes.length, false, expected))
+      const read = plainKey(bytes)
+      if (read !== undefined) plain++
+      t.deepEqual(read ?? expected, expected)
+    }),
+    { seed, numRuns: 1000 },
+  )
+  t.true(plain > 300, `${plain} keys were plain`)
+})
+
+test(`a key is plain only when nothing is lost by it (SEED=${seed})`, (t) => {
+  const anyType = fc.oneof(fc.constantFrom(...Object.values(keyAttr)), fc.nat({ max: 0x3fff }))
+  const anyAttribute = fc.tuple(
+    anyType,
+    fc.oneof(fc.uint8Array({ maxLength: 44 }), fc.constantFrom(2, 4, 12, 16, 40).map(zeros)),
+  )
+  const whole = Buffer.from(upcallKey)
+  const expected = createKey()
+  fc.assert(
+    fc.property(fc.array(anyAttribute, { maxLength: 6 }), fc.nat({ max: 80 }), (list, cut) => {
+      const before = written((out) => {
+        for (const [type, bytes] of list) out.attributeBytes(type, bytes)
+      })
+      const bytes = Buffer.concat([before, whole.subarray(0, whole.length - cut)])
+      const read = plainKey(bytes)
+      const complete = readKey(bytes, 0, bytes.length, false, expected)
+      if (read === undefined) return
+      t.true(complete)
+      t.deepEqual(read, expected)
+    }),
+    { seed, numRuns: 5000 },
+  )
+})
+
+function zeros(count: number): Uint8Array {
+  return new Uint8Array(count)
+}
 
 test(`what the kernel can match comes back as it was written (SEED=${seed})`, (t) => {
   const anyMask = fc.uint32Array({ minLength: keyWords, maxLength: keyWords })
