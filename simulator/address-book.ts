@@ -75,9 +75,9 @@ export class AddressBook {
 
   #free(): number {
     while (this.#byNumber.has(this.#next) || this.#next === noNumber)
-      this.#next = (this.#next + 1) >>> 0
+      this.#next = (this.#next + 1) & 0x7fff_ffff
     const number = this.#next
-    this.#next = (this.#next + 1) >>> 0
+    this.#next = (this.#next + 1) & 0x7fff_ffff
     return number
   }
 }

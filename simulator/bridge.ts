@@ -28,6 +28,7 @@ export interface MacEntry {
   /** Where the bridge tells VLANs apart; 0 for untagged frames. */
   readonly vlan: number
   readonly port: VirtualBridgePort
+  /** While it is learned; what is known from the topology rests on its port. */
   readonly tag: Tag
   /** Seen as a source, rather than known from the topology: it ages. */
   readonly learned: boolean
@@ -86,7 +87,10 @@ export const flood = 'flood'
 const ethertypeArp = 0x0806
 const arpRequest = 1
 
-/** Takes a frame in at port `ingress`. Says which port it leaves by; undefined when it ends here. */
+/**
+ * Takes a frame in at port `ingress`. Says which port it leaves by; undefined when it ends here.
+ * For the caller to tag: where it goes to a port, that port, as for all that goes out.
+ */
 export function simulateBridge(
   sim: Simulation,
   ingress: VirtualBridgePort,
@@ -119,7 +123,7 @@ export function simulateBridge(
     sim.story?.push(`bridge ${bridge.name}: destination is unknown, so it goes to all ports`)
     return flood
   }
-  sim.tag(entry.tag)
+  if (entry.learned) sim.tag(entry.tag)
   if (entry.port === ingress) return sim.drop('destination is behind the ingress port')
   sim.story?.push(`bridge ${bridge.name}: destination is behind port ${entry.port.id}`)
   return entry.port
@@ -176,7 +180,9 @@ function noteSource(sim: Simulation, ingress: VirtualBridgePort, vlan: number): 
     sim.effects.push({ kind: 'learnMac', port: ingress, mac, vlan })
     return
   }
-  sim.tag(entry.tag)
+  // The walk rests on the ingress port already.
+  if (!entry.learned && entry.port === ingress) return
+  sim.tag(placeTag(entry))
   if (!entry.learned) return
   if (entry.port === ingress) sim.sources.push(entry)
   else sim.effects.push({ kind: 'learnMac', port: ingress, mac: entry.mac, vlan })
@@ -245,6 +251,11 @@ function answerArp(
   sim.story?.push(`bridge ${bridge.name}: answers the ARP request from what it knows`)
   sim.rewriteToArpReply(entry.mac)
   return ingress
+}
+
+/** The tag of where a MAC address is. */
+export function placeTag({ learned, port, tag }: MacEntry): Tag {
+  return learned ? tag : port.tag
 }
 
 function isGroup(high: number): boolean {

@@ -3,11 +3,11 @@ import type { Action } from '../packet/action.ts'
 import type { Words6 } from '../packet/address6.ts'
 import type { DhcpLease } from '../packet/dhcp-reply.ts'
 import type { VirtualVip } from './balancer.ts'
-import type { StateEntry, StateKey } from './flow-state.ts'
 import type { FragmentTrack } from './fragment-table.ts'
 import type { Probe } from './health.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
+import type { StateEntry, StateKey } from './state-entry.ts'
 
 /** What happens beside forwarding. Nothing of it is done before the forwarder commits it. */
 export type Effect =

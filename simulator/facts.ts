@@ -2,12 +2,12 @@
  * The facts that forwarding rests on, kept in the compiled devices: who is where on a bridge, which
  * ports are linked, which routes stand. Each function pushes the tags of what it changed.
  */
-import type { MacEntry, VirtualBridge } from './bridge.ts'
+import { type MacEntry, placeTag, type VirtualBridge } from './bridge.ts'
 import { addAddress6, removeAddress6 } from './facts6.ts'
 import { macLow, scopedHigh } from './mac-table.ts'
 import { isActive, type VirtualBridgePort, type VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
-import { addressTag, macTag, neighborTag, type Tag } from './tag.ts'
+import { addressTag, macTag, neighborTag, portTag, type Tag } from './tag.ts'
 
 export const limits = {
   /** Learned MAC addresses of a bridge; beyond it frames to further ones are flooded. */
@@ -34,7 +34,9 @@ export function addStation(port: VirtualBridgePort, mac: number, tags: Tag[]): v
     lastSeenMs: 0,
     addresses: [],
   })
+  // Of the unknown or learned address, and of the port that had it before.
   tags.push(tag)
+  if (old !== undefined) tags.push(placeTag(old))
 }
 
 export function removeStation(port: VirtualBridgePort, mac: number, tags: Tag[]): void {
@@ -66,7 +68,7 @@ export function learnMac(
 export function forgetMac(entry: MacEntry, tags: Tag[]): void {
   const { bridge } = entry.port
   if (!bridge.macs.delete(scopedHigh(entry), macLow(entry.mac))) return
-  tags.push(entry.tag)
+  tags.push(placeTag(entry))
   if (entry.learned) bridge.learnedMacs--
   else if (entry.vlan === 0) rememberMac(bridge, entry.mac, tags)
   for (const address of entry.addresses) {
@@ -156,6 +158,8 @@ export function forgetNeighbor(port: VirtualRouterPort, address: number, tags: T
 export function linkPorts(a: VirtualPort, b: VirtualPort, tags: Tag[]): void {
   a.peer = b
   b.peer = a
+  tags.push(b.tag)
+  b.tag = a.tag
   introduce(a, b, tags)
   introduce(b, a, tags)
   notePort(a, tags)
@@ -165,6 +169,9 @@ export function linkPorts(a: VirtualPort, b: VirtualPort, tags: Tag[]): void {
 export function unlinkPorts(a: VirtualPort, b: VirtualPort, tags: Tag[]): void {
   a.peer = undefined
   b.peer = undefined
+  tags.push(a.tag)
+  a.tag = portTag(a.id)
+  b.tag = portTag(b.id)
   retire(a, b, tags)
   retire(b, a, tags)
   notePort(a, tags)

@@ -7,9 +7,10 @@ import { type Datapath, DatapathError, type FlowId, type FlowMatch } from '../da
 import type { Action } from '../packet/action.ts'
 import { copyKey, createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
 import { hasLengthLimit } from './flow-actions.ts'
-import type { FlowUse, StateEntry } from './flow-state.ts'
+import type { FlowUse } from './flow-state.ts'
 import { type Flow, FlowTable } from './flow-table.ts'
 import type { Lively } from './simulation.ts'
+import type { StateEntry } from './state-entry.ts'
 import type { Tag } from './tag.ts'
 
 export const limits = {

@@ -14,9 +14,17 @@
 import { AddressBook } from './address-book.ts'
 import type { Effect } from './effect.ts'
 import { FragmentTable } from './fragment-table.ts'
+import {
+  isClosing,
+  type KeyKind,
+  type StateEntry,
+  type StateKey,
+  zoneIpv6,
+  zoneWord,
+} from './state-entry.ts'
 import { entryFlags } from './state-message.ts'
-import { fullTag, stateTag, type Tag } from './tag.ts'
-import { type Tuple, TupleTable } from './tuple-table.ts'
+import { fullTag, type Tag } from './tag.ts'
+import { TupleTable } from './tuple-table.ts'
 
 export const limits = {
   entries: 262_144,
@@ -39,120 +47,10 @@ export const idleMs = {
   other: 300_000,
 } as const
 
-/** What a key is for. Directions of one connection share `track`. */
-export const keyKinds = {
-  track: 0,
-  snat: 1,
-  reverseSnat: 2,
-  dnat: 3,
-  reverseDnat: 4,
-  /** A load balancer's: both addresses may be others on the way back. */
-  balance: 5,
-  reverseBalance: 6,
-} as const
-export type KeyKind = (typeof keyKinds)[keyof typeof keyKinds]
-
-export interface StateKey extends Tuple {
-  readonly entry: StateEntry
-  readonly isForward: boolean
-  readonly tag: Tag
-}
-
-/** What an entry's packets look like on one of its ways. */
-export interface Side {
-  readonly kind: KeyKind
-  readonly src: number
-  readonly dst: number
-  readonly ports: number
-}
-
 /** A range of ports. */
 export interface PortRange {
   readonly first: number
   readonly count: number
-}
-
-/** Set in the zones of IPv6, whose addresses have numbers in the address book. */
-export const zoneIpv6 = 0x10_0000
-
-/** The number of a zone's entries of one family. */
-export function zoneOf(zone: number, isIpv6: boolean): number {
-  return isIpv6 ? zone | zoneIpv6 : zone
-}
-
-/** How an entry stands with the other hosts that have it. */
-export interface Share {
-  /** Those hosts. */
-  hosts: readonly string[]
-  /** What was told last: the version, and when the entry had last carried a packet. */
-  version: number
-  seenMs: number
-  /** Who told of it last, in which message; that host's messages before it say nothing new. */
-  from: string
-  epoch: number
-  number: number
-  /** Exterior ports that its packets came in by and left by; empty for none. */
-  ingress: string
-  egress: string
-}
-
-/** One connection or translation within a zone. */
-export class StateEntry {
-  readonly protocol: number
-  readonly zone: number
-  readonly forward: StateKey
-  readonly backward: StateKey
-  lastSeenMs = 0
-  /** Where it stands among all entries; -1 when it does not. */
-  place = -1
-  replied = false
-  finForward = false
-  finBackward = false
-  /** When a reset was seen; Infinity when none was. */
-  resetMs = Number.POSITIVE_INFINITY
-  /** Grows when one of these facts changes, or with one that takes the place of another. */
-  version = 0
-  /** What other hosts know of it; undefined while none does. */
-  share: Share | undefined
-
-  readonly book: AddressBook | undefined
-
-  /** `zone` as `zoneOf` says; with `book` the addresses are numbers in it. */
-  constructor(zone: number, protocol: number, there: Side, back: Side, book?: AddressBook) {
-    this.zone = zone
-    this.book = book
-    this.protocol = protocol
-    this.forward = this.#key(there, true)
-    this.backward = this.#key(back, false)
-  }
-
-  #key({ kind, src, dst, ports }: Side, isForward: boolean): StateKey {
-    const zone = zoneWord(this.zone, kind, this.protocol)
-    const tag = stateTagOf(zone, src, dst, ports, this.book)
-    return { zone, src, dst, ports, entry: this, isForward, tag }
-  }
-}
-
-/** The tag of a key. Numbers in the book are given anew, so IPv6 addresses count by what they are. */
-export function stateTagOf(
-  zone: number,
-  src: number,
-  dst: number,
-  ports: number,
-  book: AddressBook | undefined,
-): Tag {
-  if (book === undefined) return stateTag(zone, src, dst, ports)
-  return stateTag(zone, book.hashOf(src), book.hashOf(dst), ports)
-}
-
-/** The word that names zone, kind and protocol in a key. */
-export function zoneWord(zone: number, kind: KeyKind, protocol: number): number {
-  return ((zone << 11) | (kind << 8) | protocol) >>> 0
-}
-
-/** Whether both sides have finished, or one has reset. */
-export function isClosing(entry: StateEntry): boolean {
-  return (entry.finForward && entry.finBackward) || entry.resetMs !== Number.POSITIVE_INFINITY
 }
 
 /** What the sweep needs of the flows: when those that rest on a fact last carried a packet. */
@@ -269,7 +167,7 @@ export class FlowState {
   forget(zone: number): void {
     const tags: Tag[] = []
     for (let at = this.#entries.length - 1; at >= 0; at--)
-      if (((this.#entries[at]?.zone ?? 0) & ~zoneIpv6) === zone) this.#removeAt(at, tags)
+      if (((this.#entries[at]?.zoneNumber ?? 0) & ~zoneIpv6) === zone) this.#removeAt(at, tags)
   }
 
   #add(entry: StateEntry, nowMs: number, tags: Tag[]): void {
@@ -281,7 +179,7 @@ export class FlowState {
     this.#keys.add(forward)
     // To itself, by one port, there is no way back to tell from the way there.
     if (!isSame(forward, backward)) this.#keys.add(backward)
-    if ((entry.zone & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.hold(one)
+    if ((entry.zoneNumber & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.hold(one)
     tags.push(forward.tag, backward.tag)
   }
 
@@ -299,14 +197,14 @@ export class FlowState {
   #use({ entry, isForward }: StateKey, flags: number, nowMs: number, tags: Tag[]): void {
     const wasClosing = isClosing(entry)
     const before = flagsOf(entry)
-    const silentMs = nowMs - Math.min(entry.resetMs, nowMs)
+    const silentMs = nowMs - Math.min(entry.resetMs ?? nowMs, nowMs)
     entry.lastSeenMs = nowMs
     if (!isForward) entry.replied = true
     const isOpening = (flags & tcpSyn) !== 0 && (flags & (tcpFin | tcpRst)) === 0
     if (wasClosing && (isOpening || (flags === 0 && silentMs >= limits.reviveMs))) {
       entry.finForward = false
       entry.finBackward = false
-      entry.resetMs = Number.POSITIVE_INFINITY
+      entry.resetMs = undefined
     }
     if ((flags & tcpFin) !== 0 && isForward) entry.finForward = true
     if ((flags & tcpFin) !== 0 && !isForward) entry.finBackward = true
@@ -327,8 +225,9 @@ export class FlowState {
     entry.place = -1
     this.#keys.delete(entry.forward)
     this.#keys.delete(entry.backward)
-    if ((entry.zone & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.release(one)
-    tags.push(entry.forward.tag, entry.backward.tag, fullTag(entry.zone))
+    if ((entry.zoneNumber & zoneIpv6) !== 0)
+      for (const one of numbersOf(entry)) this.book.release(one)
+    tags.push(entry.forward.tag, entry.backward.tag, fullTag(entry.zoneNumber))
     if (this.#entries.length === this.limit - 1) tags.push(fullTag(0))
   }
 }
@@ -365,14 +264,14 @@ export function flagsOf({ replied, finForward, finBackward, resetMs }: StateEntr
     (replied ? entryFlags.replied : 0) |
     (finForward ? entryFlags.finForward : 0) |
     (finBackward ? entryFlags.finBackward : 0) |
-    (resetMs === Number.POSITIVE_INFINITY ? 0 : entryFlags.reset)
+    (resetMs === undefined ? 0 : entryFlags.reset)
   )
 }
 
 function idleLimitMs(entry: StateEntry): number {
   switch (entry.protocol) {
     case 6:
-      if (entry.resetMs !== Number.POSITIVE_INFINITY) return idleMs.tcpReset
+      if (entry.resetMs !== undefined) return idleMs.tcpReset
       if (isClosing(entry)) return idleMs.tcpClosed
       return entry.replied ? idleMs.tcp : idleMs.tcpNew
     case 17:

@@ -22,12 +22,12 @@ import {
   type VirtualMember,
   type VirtualVip,
 } from './balancer.ts'
-import { keyKinds, StateEntry, type StateKey, zoneOf } from './flow-state.ts'
 import { changeDst, changeSrc } from './nat.ts'
 import type { TupleKind, Zone } from './passage.ts'
 import { isIcmpError } from './quotes.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { type Simulation, word } from './simulation.ts'
+import { keyKinds, StateEntry, type StateKey, zoneOf } from './state-entry.ts'
 import { fullTag, stickTag } from './tag.ts'
 
 export const limits = {
@@ -114,7 +114,7 @@ function portOf({ port }: VirtualMember, asked: number): number {
 function memberOf(sim: Simulation, vip: VirtualVip, key: StateKey): VirtualMember | undefined {
   const { src, ports } = key.entry.backward
   sim.tag(key.tag)
-  const member = vip.memberAt(src, ports & 0xffff)
+  const member = vip.memberAt(src >>> 0, ports & 0xffff)
   if (member === undefined) return undefined
   sim.tag(member.tag)
   return (vip.isSticky ? member.keepsSticky : member.keeps) ? member : undefined

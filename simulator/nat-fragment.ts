@@ -3,11 +3,11 @@
 import { fields, fragFirst, fragLater } from '../packet/flow-key.ts'
 import { fragmentIdOf } from '../packet/fragment-id.ts'
 import type { NatAction } from './compile-action.ts'
-import { keyKinds, zoneOf, zoneWord } from './flow-state.ts'
 import type { FragmentTrack } from './fragment-table.ts'
 import type { NatOutcome } from './nat.ts'
 import { rewriteDst6, rewriteSrc6 } from './nat6.ts'
 import { type Simulation, word } from './simulation.ts'
+import { keyKinds, zoneOf, zoneWord } from './state-entry.ts'
 import { numberAt } from './tuple.ts'
 
 const ethertypeIpv6 = 0x86dd
@@ -76,7 +76,8 @@ export function rememberFirst(
   const book = sim.work[8] === ethertypeIpv6 ? sim.passage.zone?.state.book : undefined
   const at = isSource ? 10 : 14
   const address = book === undefined ? word(sim.work, at) : numberAt(book, sim.work, at)
-  const track: FragmentTrack = { zone, src, dst, ports, isSource, address, book }
+  const words = { zone, src: src | 0, dst: dst | 0, ports: ports | 0 }
+  const track: FragmentTrack = { ...words, isSource, address, book }
   sim.effects.push({ kind: 'addFragment', track })
 }
 

@@ -11,7 +11,7 @@ import { fields } from '../packet/flow-key.ts'
 import { noNumber } from './address-book.ts'
 import type { NatAction, NatTarget } from './compile-action.ts'
 import { isIp } from './condition.ts'
-import { keyKinds, type PortRange, type Side, StateEntry, zoneOf } from './flow-state.ts'
+import type { PortRange } from './flow-state.ts'
 import {
   followFirst,
   fragmentKindOf,
@@ -31,6 +31,7 @@ import {
 import type { Passage, TupleKind, Zone } from './passage.ts'
 import type { VirtualRule } from './policy.ts'
 import { type Simulation, word } from './simulation.ts'
+import { keyKinds, type Side, StateEntry, zoneOf } from './state-entry.ts'
 import { fullTag } from './tag.ts'
 import { echo4, echo6, isIcmpProtocol, swapPorts } from './tuple.ts'
 
@@ -167,7 +168,7 @@ export function changeSrc(sim: Simulation, found: TupleKind, address: number, po
   else sim.rewriteIpSrc(address)
   if (quote === undefined) sim.rewriteTpSrc(port)
   else if (found === 'error') {
-    quote.dst = address
+    quote.dst = address >>> 0
     quote.ports = withPort(quote, port, false)
   } else quote.ports = both(port)
 }
@@ -179,7 +180,7 @@ export function changeDst(sim: Simulation, found: TupleKind, address: number, po
   else sim.rewriteIpDst(address)
   if (quote === undefined) sim.rewriteTpDst(port)
   else if (found === 'error') {
-    quote.src = address
+    quote.src = address >>> 0
     quote.ports = withPort(quote, port, true)
   } else quote.ports = both(port)
 }

@@ -23,6 +23,7 @@ export class Observation {
     this.tagCount = 0
   }
 
+  /** The walk rests on a fact. */
   tag(tag: Tag): void {
     this.tags[this.tagCount++] = tag
   }

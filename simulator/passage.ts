@@ -12,6 +12,12 @@ import { isIcmpErrorType } from '../packet/icmp.ts'
 import type { IcmpQuote } from '../packet/icmp-quote.ts'
 import { noNumber } from './address-book.ts'
 import { isIp } from './condition.ts'
+import { createFrame, type Frame } from './frame.ts'
+import { empty } from './list.ts'
+import { CachedMembership } from './membership.ts'
+import type { VirtualPort } from './port.ts'
+import { isIcmp, isIcmpError, Quotes } from './quotes.ts'
+import { limits, type Simulation, word } from './simulation.ts'
 import {
   isClosing,
   type KeyKind,
@@ -22,32 +28,13 @@ import {
   stateTagOf,
   zoneOf,
   zoneWord,
-} from './flow-state.ts'
-import { empty } from './list.ts'
-import type { Balance } from './load-balancer.ts'
-import { CachedMembership } from './membership.ts'
-import type { VirtualPort } from './port.ts'
-import { isIcmp, isIcmpError, Quotes } from './quotes.ts'
-import { limits, type Simulation, word } from './simulation.ts'
+} from './state-entry.ts'
 import { fullTag, type Tag } from './tag.ts'
 import { echo4, echo6, echoPorts, isIcmpProtocol, numberAt, swapPorts } from './tuple.ts'
 import { isAt } from './tuple-table.ts'
 import type { Zone } from './zones.ts'
 
 export type { Zone }
-
-/** The passage of one device. */
-export interface Frame {
-  inPort: VirtualPort | undefined
-  outPort: VirtualPort | undefined
-  /** Whether the device's chains gave the packet another destination. */
-  dstRewritten: boolean
-  /** Whether the header has changed since it came to the device; how it was is in `entered` then. */
-  isChanged: boolean
-  readonly entered: FlowKey
-  /** What a load balancer has still to do. */
-  balance: Balance | undefined
-}
 
 /** What an agent before this one had made of a packet: kept where the rules allow it. */
 export interface Preferred {
@@ -95,7 +82,7 @@ export class Passage {
   #zoneQuote: IcmpQuote | undefined
   #direction: 'forward' | 'return' | undefined
   /** Where the connection is to be remembered from: its tuple at the zone's entry. */
-  #untracked: { protocol: number; src: number; dst: number; ports: number } | undefined
+  readonly #there = { isSet: false, protocol: 0, src: 0, dst: 0, ports: 0 }
   readonly quotes = new Quotes()
   readonly #srcMembers = new CachedMembership(10)
   readonly #dstMembers = new CachedMembership(14)
@@ -145,7 +132,7 @@ export class Passage {
   begin(zone: Zone, work: FlowKey): void {
     this.zone = zone
     this.#direction = undefined
-    this.#untracked = undefined
+    this.#there.isSet = false
     const quote = this.quotes.current
     this.#zoneQuote = quote === undefined ? undefined : { ...quote }
     for (const at of work[8] === ethertypeIpv6 ? zoneWords6 : zoneWords)
@@ -155,9 +142,9 @@ export class Passage {
   /** Filters of a zone have let the packet pass: its connection is remembered if they asked. */
   end(sim: Simulation): boolean {
     const { zone } = this
-    const there = this.#untracked
-    if (zone === undefined || there === undefined) return true
-    this.#untracked = undefined
+    const there = this.#there
+    if (zone === undefined || !there.isSet) return true
+    there.isSet = false
     if (zone.state.isFull) {
       sim.tag(fullTag(0))
       sim.drop('flow state is full')
@@ -210,14 +197,23 @@ export class Passage {
     const quote = this.#zoneQuote
     const kind = this.seeTuple(sim, this.#zoneKey, false, quote)
     if (kind === 'none') return 'forward'
-    const { protocol, src, dst, ports } = this
     const key = this.find(sim, keyKinds.track)
     if (key !== undefined) {
       this.use(sim, key, kind)
       return key.isForward ? 'forward' : 'return'
     }
-    if (kind === 'plain') this.#untracked = { protocol, src, dst, ports }
+    if (kind === 'plain') this.#remember()
     return 'forward'
+  }
+
+  /** Keeps the tuple read last, since NAT reads others. */
+  #remember(): void {
+    const there = this.#there
+    there.isSet = true
+    there.protocol = this.protocol
+    there.src = this.src
+    there.dst = this.dst
+    there.ports = this.ports
   }
 
   /**
@@ -385,15 +381,4 @@ const tcpRst = 0x04
 
 function deviceOf(port: VirtualPort): string {
   return port.kind === 'bridge' ? port.bridge.id : port.router.id
-}
-
-function createFrame(): Frame {
-  return {
-    inPort: undefined,
-    outPort: undefined,
-    dstRewritten: false,
-    isChanged: false,
-    entered: createKey(),
-    balance: undefined,
-  }
 }

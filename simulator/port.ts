@@ -17,7 +17,8 @@ import { leaveVlan } from './vlan.ts'
 /** What ports of all devices have. */
 export interface PortState extends Filtered {
   readonly id: string
-  readonly tag: Tag
+  /** Linked ports share one: a walk over the link rests on both. */
+  tag: Tag
   adminUp: boolean
   /** Of an interior port: the port it is linked to. */
   peer: VirtualPort | undefined

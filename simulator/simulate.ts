@@ -100,6 +100,8 @@ function divert(sim: Simulation): void {
 function walk(sim: Simulation, start: VirtualPort, isPast = false): void {
   let port: VirtualPort | undefined = start
   let isFiltered = isPast
+  // A port that is reached over a link shares the tag of its peer, which has left it.
+  sim.tag(port.tag)
   while (port !== undefined) {
     if (++sim.devices > limits.devices || ++sim.steps > limits.steps) {
       sim.looped = true
@@ -107,7 +109,6 @@ function walk(sim: Simulation, start: VirtualPort, isPast = false): void {
       return
     }
     sim.story?.push(`port ${port.id}: enters ${port.kind}`)
-    sim.tag(port.tag)
     sim.passage.enter(sim.devices, port)
     if (!isFiltered && !(serve(sim, port) && filterIn(sim, port))) break
     isFiltered = false
@@ -153,7 +154,10 @@ function enterBridge(sim: Simulation, port: VirtualBridgePort) {
   if (!enterVlan(sim, port) || !enterDevice(sim, bridge)) return undefined
   const egress = simulateBridge(sim, port)
   if (egress === undefined) return undefined
-  return leaveDevice(sim, bridge, egress === flood ? undefined : egress) ? egress : undefined
+  if (egress === flood) return leaveDevice(sim, bridge, undefined) ? egress : undefined
+  if (leaveDevice(sim, bridge, egress)) return egress
+  sim.tag(egress.tag)
+  return undefined
 }
 
 /** Copies to all ports: first the exterior ones, then one walk for each interior one. */

@@ -3,7 +3,7 @@
  * with it; one that a port comes to asks the host that had it; a host that did not answer for long
  * is told all that it should know when it is heard from again.
  */
-import type { StateEntry } from './flow-state.ts'
+import type { StateEntry } from './state-entry.ts'
 import type { StateRecord } from './state-message.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
@@ -114,7 +114,7 @@ export class StateFetch {
     const found: StateEntry[] = []
     for (const entry of state.entries()) {
       const { share } = entry
-      if (own !== undefined && zones.at(entry.zone) === own) found.push(entry)
+      if (own !== undefined && zones.at(entry.zoneNumber) === own) found.push(entry)
       else if (share !== undefined && (share.ingress === port || share.egress === port)) {
         found.push(entry)
         if (!share.hosts.includes(host)) share.hosts = [...share.hosts, host]

@@ -6,8 +6,9 @@
  * - Of entries that share a tuple, so that one only can stand, the higher version of the same way
  *   there counts; else the one used last, by a second or more; else the one with the lower tuple.
  */
-import { flagsOf, isClosing, type StateEntry, type StateKey } from './flow-state.ts'
+import { flagsOf } from './flow-state.ts'
 import type { Zone } from './passage.ts'
+import { isClosing, type StateEntry, type StateKey } from './state-entry.ts'
 import type { EntryRecord } from './state-message.ts'
 import { entryOf, setFlags } from './state-record.ts'
 import type { Tag } from './tag.ts'
@@ -61,7 +62,7 @@ export function mergeEntry(
   zone.state.put(told, seenMs, tags)
   // There was no room.
   if (told.place < 0) return ignored
-  if (told.resetMs !== Number.POSITIVE_INFINITY) told.resetMs = seenMs
+  if (told.resetMs !== undefined) told.resetMs = seenMs
   share(told, record, teller)
   return { kind: 'taken', entry: told }
 }
@@ -107,7 +108,7 @@ function share(entry: StateEntry, record: EntryRecord, { from, epoch, number }: 
 function findKey(zone: Zone, { zone: word, src, dst, ports, entry }: StateKey) {
   const kind = (word >>> 8) & 7
   for (const one of [0, 1, 2, 3, 4, 5, 6] as const)
-    if (one === kind) return zone.state.find(entry.zone, one, entry.protocol, src, dst, ports)
+    if (one === kind) return zone.state.find(entry.zoneNumber, one, entry.protocol, src, dst, ports)
   return undefined
 }
 
@@ -134,8 +135,8 @@ function yields(one: StateEntry, told: StateEntry, seenMs: number): boolean {
 /** An order that all hosts see the same. */
 function compare(a: StateEntry, b: StateEntry): number {
   for (const [x, y] of [
-    [a.backward.ports, b.backward.ports],
-    [a.forward.ports, b.forward.ports],
+    [a.backward.ports >>> 0, b.backward.ports >>> 0],
+    [a.forward.ports >>> 0, b.forward.ports >>> 0],
   ] as const)
     if (x !== y) return x - y
   for (const side of ['backward', 'forward'] as const)

@@ -1,16 +1,15 @@
 /** Entries of flow state as records that other hosts understand, and back. */
 import { noNumber } from './address-book.ts'
+import { type FlowState, flagsOf } from './flow-state.ts'
+import type { Zone } from './passage.ts'
 import {
-  type FlowState,
-  flagsOf,
   type KeyKind,
   keyKinds,
   StateEntry,
   type StateKey,
   zoneIpv6,
   zoneOf,
-} from './flow-state.ts'
-import type { Zone } from './passage.ts'
+} from './state-entry.ts'
 import {
   type EntryRecord,
   entryFlags,
@@ -40,12 +39,13 @@ export function keyKindOf({ zone }: StateKey): number {
 
 function tupleOf(
   { src, dst, ports }: StateKey,
-  { zone }: StateEntry,
+  { zoneNumber }: StateEntry,
   { book }: FlowState,
 ): StateTuple | undefined {
-  if ((zone & zoneIpv6) === 0) return { src: [src >>> 0], dst: [dst >>> 0], ports }
+  if ((zoneNumber & zoneIpv6) === 0)
+    return { src: [src >>> 0], dst: [dst >>> 0], ports: ports >>> 0 }
   const [from, to] = [book.wordsOf(src), book.wordsOf(dst)]
-  return from && to && { src: from, dst: to, ports }
+  return from && to && { src: from, dst: to, ports: ports >>> 0 }
 }
 
 /** The entry of a record; undefined when an address gets no number. It is in no table yet. */
@@ -69,7 +69,7 @@ export function entryOf(record: EntryRecord, zone: Zone): StateEntry | undefined
   const number = zoneOf(zone.number, isIpv6)
   const entry = new StateEntry(number, record.protocol, there, back, isIpv6 ? book : undefined)
   entry.version = record.version
-  setFlags(entry, record.flags, Number.POSITIVE_INFINITY)
+  setFlags(entry, record.flags, 0)
   return entry
 }
 
@@ -91,7 +91,7 @@ export function setFlags(entry: StateEntry, flags: number, resetMs: number): voi
   entry.replied = (flags & entryFlags.replied) !== 0
   entry.finForward = (flags & entryFlags.finForward) !== 0
   entry.finBackward = (flags & entryFlags.finBackward) !== 0
-  const wasReset = entry.resetMs !== Number.POSITIVE_INFINITY
-  if ((flags & entryFlags.reset) === 0) entry.resetMs = Number.POSITIVE_INFINITY
+  const wasReset = entry.resetMs !== undefined
+  if ((flags & entryFlags.reset) === 0) entry.resetMs = undefined
   else if (!wasReset) entry.resetMs = resetMs
 }

@@ -12,7 +12,7 @@
 import type { Action } from '../packet/action.ts'
 import type { FlowKey } from '../packet/flow-key.ts'
 import type { Effect } from './effect.ts'
-import { keyKinds, renewalMs, StateEntry } from './flow-state.ts'
+import { renewalMs } from './flow-state.ts'
 import type { Zone } from './passage.ts'
 import type { Simulation } from './simulation.ts'
 import { word } from './simulation.ts'
@@ -22,6 +22,7 @@ import {
   type MessageName,
   StateChannel,
 } from './state-channel.ts'
+import { keyKinds, StateEntry } from './state-entry.ts'
 import { StateFetch } from './state-fetch.ts'
 import { messageOf, type StateLink } from './state-link.ts'
 import { mergeEntry } from './state-merge.ts'
@@ -118,7 +119,7 @@ export class StateSharing {
     let isTold = false
     for (const entry of sim.sources) {
       if (!(entry instanceof StateEntry) || entry.place < 0) continue
-      const zone = this.#world.topology.zones.at(entry.zone)
+      const zone = this.#world.topology.zones.at(entry.zoneNumber)
       if (zone === undefined || this.isPrivate(zone)) continue
       if (exits === undefined) {
         exits = this.#exitsOf(sim)
@@ -241,7 +242,7 @@ export class StateSharing {
   }
 
   #recordOf(entry: StateEntry): StateRecord | undefined {
-    const zone = this.#world.topology.zones.at(entry.zone)
+    const zone = this.#world.topology.zones.at(entry.zoneNumber)
     return zone && recordOf(entry, zone, this.#world.now())
   }
 

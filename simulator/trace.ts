@@ -8,9 +8,9 @@ import { createKey, type FlowKey } from '../packet/flow-key.ts'
 import { formatActions, formatFlow, formatKey, parseKey, TextError } from '../packet/text.ts'
 import type { Effect } from './effect.ts'
 import { flowActions } from './flow-actions.ts'
-import type { StateKey } from './flow-state.ts'
 import { simulateAgain } from './simulate.ts'
 import { type OutcomeKind, Simulation } from './simulation.ts'
+import type { StateKey } from './state-entry.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 export interface TraceResult {

@@ -1,7 +1,7 @@
 /** Numbers for zones: one for each port, bridge and router that has filters or might get some. */
 import type { FlowState } from './flow-state.ts'
-import { zoneIpv6 } from './flow-state.ts'
 import type { Memberships } from './policy.ts'
+import { zoneIpv6 } from './state-entry.ts'
 import type { ZoneKind } from './state-message.ts'
 
 /** Where connections are told apart: one for each port, bridge and router. */

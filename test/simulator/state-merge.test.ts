@@ -1,9 +1,10 @@
 /** What hosts tell each other of flow state, in whatever order they hear it. */
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
-import { FlowState, flagsOf, keyKinds, StateEntry, zoneOf } from '../../simulator/flow-state.ts'
+import { FlowState, flagsOf } from '../../simulator/flow-state.ts'
 import type { Zone } from '../../simulator/passage.ts'
 import { Memberships } from '../../simulator/policy.ts'
+import { keyKinds, StateEntry, zoneOf } from '../../simulator/state-entry.ts'
 import { mergeEntry } from '../../simulator/state-merge.ts'
 import type { EntryRecord } from '../../simulator/state-message.ts'
 import { entryOf, recordOf } from '../../simulator/state-record.ts'
