@@ -75,7 +75,7 @@ export class FlowMasks {
 export class MatchTable {
   readonly masks = new FlowMasks()
   #size = 0
-  /** By id: the words of the key that the mask has bits in, its hash, and the mask. */
+  /** By id: what the mask leaves of the key's words that it has bits in, their hash, the mask. */
   #keys = new Uint32Array(firstCapacity * keyWords)
   #hashes = new Int32Array(firstCapacity)
   readonly #masksOf: (FlowMask | undefined)[] = []
@@ -98,42 +98,55 @@ export class MatchTable {
 
   /** The flow with this mask that a packet's key falls under. */
   findUnder(mask: FlowMask, key: FlowKey): FlowId | undefined {
-    return this.#look(mask, key, hashUnder(mask, key))
+    const id = (this.#slots[this.#look(mask, key, hashUnder(mask, key))] ?? 0) - 1
+    return id < 0 ? undefined : id
   }
 
   /** The flow with this key and mask; where there is none it is taken in as `id`, which is free. */
   findOrAdd({ key, mask }: FlowMatch, id: FlowId): FlowId {
     const one = this.masks.take(mask)
-    const hash = hashUnder(one, key)
-    const found = this.#look(one, key, hash)
-    if (found === undefined) this.#store(id, one, key, hash)
-    else one.uses--
-    return found ?? id
+    this.#makeRoom(id)
+    const hash = this.#write(id, one, key)
+    const slot = this.#look(one, key, hash)
+    const found = (this.#slots[slot] ?? 0) - 1
+    if (found >= 0) {
+      one.uses--
+      return found
+    }
+    this.#slots[slot] = id + 1
+    this.#hashes[id] = hash
+    this.#masksOf[id] = one
+    this.#size++
+    return id
   }
 
-  #look(mask: FlowMask, key: FlowKey, hash: number): FlowId | undefined {
+  /** The slot of the flow with this key and mask; where there is none, the one it would take. */
+  #look(mask: FlowMask, key: FlowKey, hash: number): number {
     const slots = this.#slots
+    const hashes = this.#hashes
     const end = slots.length - 1
-    for (let at = hash & end; ; at = (at + 1) & end) {
+    let at = hash & end
+    for (; ; at = (at + 1) & end) {
       const id = (slots[at] ?? 0) - 1
-      if (id < 0) return undefined
-      if (this.#hashes[id] === hash && this.#masksOf[id] === mask && this.#isUnder(id, mask, key))
-        return id
+      if (id < 0) return at
+      if (hashes[id] === hash && this.#masksOf[id] === mask && this.#isUnder(id, mask, key))
+        return at
     }
   }
 
-  #store(id: FlowId, mask: FlowMask, key: FlowKey, hash: number): void {
-    this.#makeRoom(id)
+  /** Writes what a mask leaves of a key where a flow's stands; says its hash. */
+  #write(id: FlowId, { mask, words, number }: FlowMask, key: FlowKey): number {
     const keys = this.#keys
-    const { words } = mask
+    let at = (id * keyWords) | 0
+    let hash = number
     for (let index = 0; index < words.length; index++) {
       const word = words[index] ?? 0
-      keys[id * keyWords + word] = (key[word] ?? 0) & (mask.mask[word] ?? 0)
+      const value = (key[word] ?? 0) & (mask[word] ?? 0)
+      keys[at] = value
+      at = (at + 1) | 0
+      hash = mix(hash, value)
     }
-    this.#hashes[id] = hash
-    this.#masksOf[id] = mask
-    this.#size++
-    this.#place(id, hash)
+    return finish(hash)
   }
 
   remove(id: FlowId): void {
@@ -153,9 +166,9 @@ export class MatchTable {
     clearKey(key)
     clearKey(mask)
     const known = this.#masksOf[id]
-    for (const word of known?.words ?? []) {
+    for (const [index, word] of (known?.words ?? []).entries()) {
       mask[word] = known?.mask[word] ?? 0
-      key[word] = this.#keys[id * keyWords + word] ?? 0
+      key[word] = this.#keys[id * keyWords + index] ?? 0
     }
   }
 
@@ -163,7 +176,7 @@ export class MatchTable {
     const start = id * keyWords
     for (let index = 0; index < words.length; index++) {
       const word = words[index] ?? 0
-      if ((((key[word] ?? 0) & (mask[word] ?? 0)) ^ (this.#keys[start + word] ?? 0)) !== 0)
+      if ((((key[word] ?? 0) & (mask[word] ?? 0)) ^ (this.#keys[start + index] ?? 0)) !== 0)
         return false
     }
     return true
@@ -206,16 +219,22 @@ export class MatchTable {
   }
 }
 
-/** MurmurHash3 over the words that the mask has bits in. Not proof against chosen collisions. */
+/** Over the words that the mask has bits in. Not proof against chosen collisions. */
 function hashUnder({ mask, words, number }: FlowMask, key: FlowKey): number {
   let hash = number
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? 0
-    const scrambled = Math.imul((key[word] ?? 0) & (mask[word] ?? 0), 0xcc9e2d51)
-    hash ^= Math.imul((scrambled << 15) | (scrambled >>> 17), 0x1b873593)
-    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0
+    hash = mix(hash, (key[word] ?? 0) & (mask[word] ?? 0))
   }
-  const first = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  const second = Math.imul(first ^ (first >>> 13), 0xc2b2ae35)
-  return second ^ (second >>> 16)
+  return finish(hash)
+}
+
+function mix(hash: number, value: number): number {
+  const mixed = Math.imul(hash ^ value, 0x9e37_79b1)
+  return mixed ^ (mixed >>> 15)
+}
+
+function finish(hash: number): number {
+  const mixed = Math.imul(hash, 0x85eb_ca6b)
+  return mixed ^ (mixed >>> 13)
 }

@@ -99,15 +99,10 @@ function judge(world: AdoptionWorld, flow: InstalledFlow): boolean {
 function take({ sim, flows, nowMs }: AdoptionWorld, flow: InstalledFlow): boolean {
   if (flows.table.size >= flows.limit) return false
   const idleMs = Number.isFinite(flow.stats.idleMs) ? flow.stats.idleMs : 0
-  flows.take(flow.id, {
-    key: flow.key,
-    actions: flow.actions ?? [],
-    tags: sim.tags,
-    tagCount: sim.tagCount,
-    sources: sim.sources.slice(),
-    usedMs: nowMs - idleMs,
-    endsMs: Number.POSITIVE_INFINITY,
-  })
+  const { tags, tagCount } = sim
+  const { key, actions = [] } = flow
+  const basis = { tags, tagCount, sources: sim.sources.slice(), endsMs: Number.POSITIVE_INFINITY }
+  flows.take(flow.id, { key, actions, ...basis }, nowMs - idleMs)
   return true
 }
 

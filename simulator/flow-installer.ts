@@ -8,7 +8,7 @@ import type { Action } from '../packet/action.ts'
 import { copyKey, createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
 import { hasLengthLimit } from './flow-actions.ts'
 import type { FlowUse } from './flow-state.ts'
-import { type Flow, FlowTable } from './flow-table.ts'
+import { type Basis, type Flow, FlowTable } from './flow-table.ts'
 import type { Lively } from './simulation.ts'
 import type { StateEntry } from './state-entry.ts'
 import type { Tag } from './tag.ts'
@@ -26,19 +26,11 @@ export const limits = {
 } as const
 
 /** A flow to be installed, with what it rests on. */
-export interface NewFlow {
+export interface NewFlow extends Basis {
   readonly key: FlowKey
   readonly mask: FlowKey
   readonly actions: readonly Action[]
-  /** The first `tagCount` of these. */
-  readonly tags: readonly Tag[]
-  readonly tagCount: number
-  readonly sources: readonly Lively[]
-  /** When it goes in any case. */
-  readonly endsMs: number
 }
-
-type StandingFlow = Omit<NewFlow, 'mask'> & { readonly usedMs: number }
 
 /** How often what happened to flows. */
 export interface FlowCounters {
@@ -95,9 +87,7 @@ export class FlowInstaller implements FlowUse {
     const id = this.#tryInstall(flow)
     if (id === undefined) return
     this.#installed++
-    const { tags, tagCount, sources, endsMs } = flow
-    const idleMs = idleLimit(flow)
-    this.table.add({ id, sources, usedMs: this.#now(), idleMs, endsMs }, tags, tagCount)
+    this.table.add(id, flow, this.#now(), idleLimit(flow))
     copyKey(flow.key, this.#recentKey)
     copyKey(flow.mask, this.#recentMask)
     // What the length of a packet decides is not for all packets to have.
@@ -105,9 +95,8 @@ export class FlowInstaller implements FlowUse {
   }
 
   /** Answers for a flow that stands in the datapath. */
-  take(id: FlowId, flow: StandingFlow): void {
-    const { tags, tagCount, sources, usedMs, endsMs } = flow
-    this.table.add({ id, sources, usedMs, idleMs: idleLimit(flow), endsMs }, tags, tagCount)
+  take(id: FlowId, flow: Omit<NewFlow, 'mask'>, usedMs: number): void {
+    this.table.add(id, flow, usedMs, idleLimit(flow))
   }
 
   isUsed(tag: Tag): boolean {

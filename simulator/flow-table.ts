@@ -14,14 +14,35 @@ import { TagTable } from './tag-table.ts'
 
 export interface Flow {
   readonly id: FlowId
-  /** Learned MAC addresses that are its source, and its connections: its packets keep them. */
   readonly sources: readonly Lively[]
   /** When the flow was last known to carry a packet. */
   usedMs: number
   /** How long it may carry nothing. */
   readonly idleMs: number
+  readonly endsMs: number
+}
+
+/** What a flow rests on. */
+export interface Basis {
+  /** The first `tagCount` of these. */
+  readonly tags: readonly Tag[]
+  readonly tagCount: number
+  /** Learned MAC addresses that are its source, and its connections: its packets keep them. */
+  readonly sources: readonly Lively[]
   /** When it goes in any case; Infinity for nearly all flows. */
   readonly endsMs: number
+}
+
+/** A flow, or what is left of one until the next with its id: so that no flow makes an object. */
+interface Standing extends Flow {
+  sources: readonly Lively[]
+  idleMs: number
+  endsMs: number
+  isThere: boolean
+  /** The first of its links, 0 for none. */
+  links: number
+  /** Its place in the ring. */
+  place: number
 }
 
 export const limits = {
@@ -30,6 +51,7 @@ export const limits = {
 } as const
 
 const firstCapacity = 4096
+const noSources: readonly Lively[] = []
 /** Words of a link: before and after it in the tag's list, the flow's next link, flow, and tag. */
 const after = 1
 const next = 2
@@ -37,10 +59,7 @@ const flowAt = 3
 const linkWords = 5
 
 export class FlowTable {
-  /** By id: the flow, its first link (0 for none), and its place in the ring. */
-  readonly #flows: (Flow | undefined)[] = []
-  readonly #linksOf: number[] = []
-  readonly #places: number[] = []
+  readonly #flows: (Standing | undefined)[] = []
   /** Ids of all flows, to be looked at in turn. */
   readonly #ring: FlowId[] = []
   /** The first link of each tag that flows rest on. */
@@ -63,46 +82,57 @@ export class FlowTable {
   }
 
   has(id: FlowId): boolean {
-    return this.#flows[id] !== undefined
+    return this.#flows[id]?.isThere === true
   }
 
-  get(id: FlowId): Flow | undefined {
-    return this.#flows[id]
-  }
-
-  /**
-   * Takes a flow in, which is the table's from now on, that rests on the first `tagCount` of `tags`;
-   * one with the same id is replaced, as the datapath did.
-   */
-  add(flow: Flow, tags: readonly Tag[], tagCount: number = tags.length): void {
-    const { id, endsMs } = flow
-    this.remove(id)
-    this.#flows[id] = flow
-    this.#places[id] = this.#ring.length
+  /** Takes a flow in; one with the same id is replaced, as the datapath did. */
+  add(
+    id: FlowId,
+    { tags, tagCount, sources, endsMs }: Basis,
+    usedMs: number,
+    idleMs: number,
+  ): void {
+    const flow = this.#flows[id] ?? this.#make(id)
+    if (flow.isThere) this.remove(id)
+    flow.isThere = true
+    flow.sources = sources
+    flow.usedMs = usedMs
+    flow.idleMs = idleMs
+    flow.endsMs = endsMs
+    flow.place = this.#ring.length
     this.#ring.push(id)
     if (endsMs !== Number.POSITIVE_INFINITY) this.#ending.add(flow)
     let own = 0
     for (let at = 0; at < tagCount; at++) own = this.#enlist(id, tags[at] ?? 0, own)
-    this.#linksOf[id] = own
+    flow.links = own
   }
 
   remove(id: FlowId): boolean {
     const flow = this.#flows[id]
-    if (flow === undefined) return false
-    this.#flows[id] = undefined
+    if (flow?.isThere !== true) return false
+    flow.isThere = false
+    flow.sources = noSources
     if (flow.endsMs !== Number.POSITIVE_INFINITY) this.#ending.delete(flow)
     const last = this.#ring.pop()
-    if (last !== undefined && last !== id) {
-      const place = this.#places[id] ?? 0
-      this.#ring[place] = last
-      this.#places[last] = place
+    const moved = last === undefined || last === id ? undefined : this.#flows[last]
+    if (moved !== undefined) {
+      this.#ring[flow.place] = moved.id
+      moved.place = flow.place
     }
-    for (let link = this.#linksOf[id] ?? 0; link !== 0; ) {
+    for (let link = flow.links; link !== 0; ) {
       const following = this.#links[link + next] ?? 0
       this.#delist(link)
       link = following
     }
     return true
+  }
+
+  #make(id: FlowId): Standing {
+    const [usedMs, endsMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]
+    const times = { usedMs, idleMs: 0, endsMs }
+    const flow = { id, sources: noSources, ...times, isThere: false, links: 0, place: 0 }
+    this.#flows[id] = flow
+    return flow
   }
 
   /** Removes the flows that rest on a fact, and says which these were. */

@@ -7,7 +7,7 @@
  * into the zone, so that translations within the zone do not confuse its direction.
  */
 import { type NeighborMessage, readNeighborMessage } from '../packet/build6.ts'
-import { createKey, type FlowKey, fields, fragLater } from '../packet/flow-key.ts'
+import { copyKey, createKey, type FlowKey, fields, fragLater } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import type { IcmpQuote } from '../packet/icmp-quote.ts'
 import { noNumber } from './address-book.ts'
@@ -135,8 +135,7 @@ export class Passage {
     this.#there.isSet = false
     const quote = this.quotes.current
     this.#zoneQuote = quote === undefined ? undefined : { ...quote }
-    for (const at of work[8] === ethertypeIpv6 ? zoneWords6 : zoneWords)
-      this.#zoneKey[at] = word(work, at)
+    copyKey(work, this.#zoneKey)
   }
 
   /** Filters of a zone have let the packet pass: its connection is remembered if they asked. */
@@ -374,8 +373,6 @@ export class Passage {
   }
 }
 
-const zoneWords = [8, 9, 10, 14, 18, 19] as const
-const zoneWords6 = [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19] as const
 const tcpFin = 0x01
 const tcpRst = 0x04
 

@@ -2,7 +2,7 @@
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { formatCidr, parseCidr, prefixMask } from '../../packet/address.ts'
-import { type Flow, FlowTable } from '../../simulator/flow-table.ts'
+import { type Basis, FlowTable } from '../../simulator/flow-table.ts'
 import { joinMac, MacTable } from '../../simulator/mac-table.ts'
 import { type RouteEntry, type RouteObserver, RouteTable } from '../../simulator/route-table.ts'
 import { routeTag, type Tag } from '../../simulator/tag.ts'
@@ -198,12 +198,11 @@ const flowStep = fc.oneof(
   fc.record({ kind: fc.constant('invalidate' as const), tag: tagName }),
 )
 
-const flowOf = (id: number): Flow => ({
-  id,
+const basisOf = (tags: readonly Tag[], endsMs = Number.POSITIVE_INFINITY): Basis => ({
+  tags,
+  tagCount: tags.length,
   sources: [],
-  usedMs: 0,
-  idleMs: 30_000,
-  endsMs: Number.POSITIVE_INFINITY,
+  endsMs,
 })
 
 test('a flow table finds by tag what a look at every flow finds', (t) => {
@@ -215,7 +214,7 @@ test('a flow table finds by tag what a look at every flow finds', (t) => {
       const model = new Map<number, readonly Tag[]>()
       for (const step of steps) {
         if (step.kind === 'add') {
-          table.add(flowOf(step.id), step.tags)
+          table.add(step.id, basisOf(step.tags), 0, 30_000)
           model.set(step.id, step.tags)
         }
         if (step.kind === 'remove' && table.remove(step.id) !== model.delete(step.id)) return false
@@ -246,9 +245,9 @@ class RunawayError extends Error {
 
 test('flows that end at a fixed time are told in time, others never', (t) => {
   const table = new FlowTable()
-  table.add(flowOf(1), [1])
-  table.add({ ...flowOf(2), endsMs: 100 }, [1])
-  table.add({ ...flowOf(3), endsMs: 200 }, [1])
+  table.add(1, basisOf([1]), 0, 30_000)
+  table.add(2, basisOf([1], 100), 0, 30_000)
+  table.add(3, basisOf([1], 200), 0, 30_000)
   t.deepEqual(
     [...table.ended(150)].map(({ id }) => id),
     [2],
@@ -262,7 +261,7 @@ test('flows that end at a fixed time are told in time, others never', (t) => {
 
 test('looking at flows in turn reaches all of them, also while they are removed', (t) => {
   const table = new FlowTable()
-  for (let id = 0; id < 10; id++) table.add(flowOf(id), [])
+  for (let id = 0; id < 10; id++) table.add(id, basisOf([]), 0, 30_000)
   const seen = new Set<number>()
   for (let round = 0; round < 5; round++)
     for (const flow of table.next(3)) {
