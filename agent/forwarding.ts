@@ -340,6 +340,7 @@ export class Forwarding {
   #failAll(error: ForwardingError): void {
     this.#failAsked(error)
     clearTimeout(this.#late)
+    this.#late = undefined
     for (const { reject } of this.#settling.splice(0)) reject(error)
   }
 }
