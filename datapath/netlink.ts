@@ -159,15 +159,21 @@ export function decodeMessages(bytes: Uint8Array): readonly NetlinkMessage[] {
   for (let at = 0; at + headerSize <= bytes.length; ) {
     const size = view.getUint32(at, true)
     if (size < headerSize || at + size > bytes.length) break
-    messages.push({
-      type: view.getUint16(at + 4, true),
-      flags: view.getUint16(at + 6, true),
-      sequence: view.getUint32(at + 8, true),
-      payload: bytes.subarray(at + headerSize, at + size),
-    })
+    messages.push(messageAt(bytes, at))
     at += (size + 3) & ~3
   }
   return messages
+}
+
+/** The message at a place, whose header says how long it is: no longer than what is there. */
+function messageAt(bytes: Uint8Array, at: number): NetlinkMessage {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return {
+    type: view.getUint16(at + 4, true),
+    flags: view.getUint16(at + 6, true),
+    sequence: view.getUint32(at + 8, true),
+    payload: bytes.subarray(at + headerSize, at + view.getUint32(at, true)),
+  }
 }
 
 /** All attributes, also those nobody knows; what is cut off at the end is left out. */
@@ -257,24 +263,37 @@ export class NetlinkSocket {
   /** Asks for a change; `name` names the request in an error. @throws NetlinkError */
   change(name: string, type: number, flags: number, payload: Uint8Array): void {
     this.#send(name, type, flags | flag.ack, payload)
-    this.#receive(name, () => {})
+    this.#receive(name, ignore)
   }
 
   /** Asks for one object. @throws NetlinkError */
   query(name: string, type: number, payload: Uint8Array): readonly NetlinkMessage[] {
     const replies: NetlinkMessage[] = []
     this.#send(name, type, flag.ack, payload)
-    this.#receive(name, (message) => replies.push(message))
+    this.#receive(name, (bytes, at) => replies.push(messageAt(bytes, at)))
     return replies
   }
 
   /** Asks for all objects. @throws NetlinkError */
   dump(name: string, type: number, payload: Uint8Array): readonly NetlinkMessage[] {
-    let replies: NetlinkMessage[] = []
+    return this.dumpAs(name, type, payload, messageAt)
+  }
+
+  /**
+   * The same for very many: `read` makes what is wanted of the message at `at` of `bytes`, a copy
+   * that it may keep; nothing else is made of it. @throws NetlinkError
+   */
+  dumpAs<T>(
+    name: string,
+    type: number,
+    payload: Uint8Array,
+    read: (bytes: Uint8Array, at: number) => T,
+  ): readonly T[] {
+    let replies: T[] = []
     for (let attempt = 0; attempt < dumpAttemptsMax; attempt++) {
       replies = []
       this.#send(name, type, flag.dump, payload)
-      if (this.#receive(name, (message) => replies.push(message))) return replies
+      if (this.#receive(name, (bytes, at) => replies.push(read(bytes, at)))) return replies
     }
     // What a crowd of changes goes on disturbing is still worth more than nothing.
     return replies
@@ -293,7 +312,7 @@ export class NetlinkSocket {
   }
 
   /** Hands on the replies, copied, until the end; false when the kernel says they do not fit together. */
-  #receive(name: string, handle: (message: NetlinkMessage) => void): boolean {
+  #receive(name: string, handle: (bytes: Uint8Array, at: number) => void): boolean {
     let whole = true
     const address = this.#arena.address + sendSize
     for (;;) {
@@ -301,18 +320,22 @@ export class NetlinkSocket {
       if (size === eInterrupted) continue
       if (size < 0) throw new NetlinkError(name, -size, 'no answer from the kernel')
       const bytes = this.#arena.bytes.slice(sendSize, sendSize + size)
-      for (const message of decodeMessages(bytes)) {
-        if (message.sequence !== this.#sequence) continue
-        if (message.flags & flag.dumpInterrupted) whole = false
-        if (message.type === typeDone) {
-          checkDone(name, message)
+      const view = new DataView(bytes.buffer)
+      for (let at = 0, length = 0; at + headerSize <= size; at += (length + 3) & ~3) {
+        length = view.getUint32(at, true)
+        if (length < headerSize || at + length > size) break
+        if (view.getUint32(at + 8, true) !== this.#sequence) continue
+        if (view.getUint16(at + 6, true) & flag.dumpInterrupted) whole = false
+        const type = view.getUint16(at + 4, true)
+        if (type === typeDone) {
+          checkDone(name, messageAt(bytes, at))
           return whole
         }
-        if (message.type !== typeError) {
-          handle(message)
+        if (type !== typeError) {
+          handle(bytes, at)
           continue
         }
-        const { errno, reason } = decodeAck(message)
+        const { errno, reason } = decodeAck(messageAt(bytes, at))
         if (errno !== 0) throw new NetlinkError(name, errno, reason)
         return whole
       }
@@ -325,6 +348,8 @@ function checkDone(name: string, { payload }: NetlinkMessage): void {
   const result = (payloadU32(payload) ?? 0) | 0
   if (result < 0) throw new NetlinkError(name, -result, undefined)
 }
+
+function ignore(): void {}
 
 let shared: Arena | undefined
 

@@ -227,11 +227,12 @@ export class Delivery {
         return
       case 'forward': {
         if (!sim.delivered) this.#countDrop(sim.reason)
+        const isLong = sim.lengthMax !== 0 && lengthOf(hand.packet, hand.offload) > sim.lengthMax
+        // The packet first: whoever waits for it does not wait for the flow too.
+        if (!isLong) this.#forward(hand)
         if (hand.installable && !sim.passage.unkeyed)
           this.#install(hand.key, flowActions(sim), Number.POSITIVE_INFINITY)
-        if (sim.lengthMax !== 0 && lengthOf(hand.packet, hand.offload) > sim.lengthMax)
-          this.#settleLong(hand)
-        else this.#forward(hand)
+        if (isLong) this.#settleLong(hand)
         if (hand.installable) this.#expectProbe(hand.key)
       }
     }

@@ -6,6 +6,7 @@ import { etherTypeVlan } from '../../packet/extract.ts'
 import { parseActions, TextError } from '../../packet/text.ts'
 import type { UnderlayAddress } from '../../packet/tunnel-source.ts'
 import { type Attribute, decodeAttributes, findAttribute, payloadU32 } from '../netlink.ts'
+import { hostU32 } from './key.ts'
 import {
   actionAttr,
   checkLengthAttr,
@@ -40,16 +41,26 @@ export function readCookie(bytes: Uint8Array): Cookie | undefined {
   }
 }
 
-/** The actions of a flow in the kernel; undefined when some are not of our making. */
-export function readActions(bytes: Uint8Array): readonly Action[] | undefined {
+/** The actions of a flow in the kernel, from `start` to `end`; undefined when some are not of our making. */
+export function readActions(
+  bytes: Uint8Array,
+  start = 0,
+  end = bytes.length,
+): readonly Action[] | undefined {
+  // Many thousand flows may be read at once, and nearly all only send packets out of one port.
+  if (end - start === 8 && hostU32(bytes, start) === oneOutput)
+    return [{ kind: 'output', port: hostU32(bytes, start + 4) }]
   const actions: Action[] = []
-  for (const attribute of decodeAttributes(bytes)) {
+  for (const attribute of decodeAttributes(bytes.subarray(start, end))) {
     const read = readAction(attribute)
     if (read === undefined) return undefined
     actions.push(...read)
   }
   return actions
 }
+
+/** The word that the attribute of an output starts with. */
+const oneOutput = 8 | (actionAttr.output << 16)
 
 function readAction({ type, payload }: Attribute): readonly Action[] | undefined {
   switch (type) {

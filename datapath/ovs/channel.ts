@@ -143,6 +143,8 @@ export class Receiver {
   readonly wakeFd: number
   /** Whether something was refused, when sockets were looked at last. */
   hasRefusals = false
+  /** How many messages came with the one that is being handed on, itself among them. */
+  together = 0
   /** Times that a socket was full: the kernel counts what was lost by it. */
   overruns = 0
   readonly #epoll: number
@@ -210,6 +212,7 @@ export class Receiver {
       got = receiveMany(fd, address, Math.min(count, limits.perVport), doNotWait)
     }
     if (got < 0) return 0
+    this.together = got
     for (let index = 0; index < got; index++) {
       const start = index * limits.messageSizeMax
       handle(start, start + view.getUint32(index * messageSize + lengthAt, true))

@@ -6,6 +6,7 @@
  */
 import type { FlowId, FlowStats } from '../datapath.ts'
 import { type FlowMasks, MatchTable } from '../match-table.ts'
+import { hostU32 } from './key.ts'
 import type { KernelMatch } from './match.ts'
 import type { Output } from './output.ts'
 import { flowAttr } from './protocol.ts'
@@ -161,14 +162,12 @@ export function idleSince(usedMs: number, nowMs: number): number {
   return usedMs === 0 ? Number.POSITIVE_INFINITY : Math.max(0, nowMs - usedMs)
 }
 
-/** Undefined when the name is not of our making. */
-export function readUfid(bytes: Uint8Array): Ufid | undefined {
-  if (bytes.length !== ufidSize) return undefined
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (view.getUint32(0, true) !== ufidMagic) return undefined
+/** The name at `at` that is `size` bytes long; undefined when it is not of our making. */
+export function readUfid(bytes: Uint8Array, at: number, size: number): Ufid | undefined {
+  if (size !== ufidSize || hostU32(bytes, at) !== ufidMagic) return undefined
   return {
-    process: view.getUint32(4, true),
-    serial: view.getUint32(8, true),
-    id: view.getUint32(12, true),
+    process: hostU32(bytes, at + 4),
+    serial: hostU32(bytes, at + 8),
+    id: hostU32(bytes, at + 12),
   }
 }

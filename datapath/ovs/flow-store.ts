@@ -3,11 +3,12 @@
  * and go to the kernel in one call; what the kernel refuses comes back by the request's number.
  */
 import { randomBytes } from 'node:crypto'
+import { availableParallelism } from 'node:os'
 import createDebug from 'debug'
 import { type Action, actionDepth, actionDepthMax } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
 import { extractKey } from '../../packet/extract.ts'
-import { createKey, type FlowKey } from '../../packet/flow-key.ts'
+import { createKey, type FlowKey, keyWords } from '../../packet/flow-key.ts'
 import {
   DatapathError,
   type FlowId,
@@ -21,8 +22,9 @@ import { areOutputs, planActions, writeActions, writeSlowActions } from './actio
 import { readActions } from './action-read.ts'
 import type { Sender } from './channel.ts'
 import { FlowRecords, idleSince, readUfid } from './flow-record.ts'
-import { readMatch, writeKey } from './key.ts'
-import { canonize, createMatch } from './match.ts'
+import { writeKey } from './key.ts'
+import { canonize, createMatch, type KernelMatch } from './match.ts'
+import { MatchReader } from './match-reader.ts'
 import type { Module, ModuleFlow } from './module.ts'
 import { Output } from './output.ts'
 import { flowAttr, flowCommand, keyAttr, packetAttr, packetCommand, vportsMax } from './protocol.ts'
@@ -71,7 +73,12 @@ export class FlowStore {
   readonly #stats: StatsReader
   readonly #process = randomBytes(4).readUInt32LE()
   readonly #match = createMatch()
+  readonly #reader = new MatchReader()
   readonly #key = createKey()
+  /** Packets leave at once, before the flow that is asked for next: there is no batch to wait for. */
+  isUrgent = false
+  /** On one processor nobody could take a packet up before this thread rests. */
+  readonly #isAlone = availableParallelism() === 1
   #serial = 0
   #batching = false
   /** What adoption has read, while nothing has changed since. */
@@ -101,6 +108,7 @@ export class FlowStore {
       return run()
     } finally {
       this.#batching = false
+      this.isUrgent = false
       this.flush()
     }
   }
@@ -153,18 +161,35 @@ export class FlowStore {
     const found = this.#found
     this.#found = undefined
     const isFresh = found !== undefined && nowMs - found.atMs < limits.foundAgeMs
-    for (const flow of isFresh ? found.flows : this.#parts.module.flows()) {
-      const ufid = flow.ufid === undefined ? undefined : readUfid(flow.ufid)
-      const id = ufid === undefined ? undefined : this.records.named(ufid)
-      const { key, mask } = createMatch()
-      if (id === undefined) continue
-      // What adoption has read is in the records as it was read.
-      if (isFresh) this.records.read(id, { key, mask })
-      else if (!readMatch(flow.key, flow.mask, { key, mask })) continue
-      const { packets, bytes, usedMs } = flow
-      const stats = { packets, bytes, idleMs: idleSince(usedMs, nowMs) }
-      yield { id, key, mask, actions: readActions(flow.actions), stats }
+    const flows = isFresh ? found.flows : this.#parts.module.flows()
+    // One piece of memory for all: of many flows, that of each alone costs more than the rest.
+    const words = new Uint32Array(flows.length * 2 * keyWords)
+    for (let index = 0; index < flows.length; index++) {
+      const place = index * 2 * keyWords
+      const key = words.subarray(place, place + keyWords)
+      const mask = words.subarray(place + keyWords, place + 2 * keyWords)
+      const shown = flows[index]
+      const flow = shown && this.#readShown(shown, { key, mask }, isFresh, nowMs)
+      if (flow !== undefined) yield flow
     }
+  }
+
+  /** A flow of ours, its match read into `match`; of what was just adopted the records have that. */
+  #readShown(
+    shown: ModuleFlow,
+    match: KernelMatch,
+    isAdopted: boolean,
+    nowMs: number,
+  ): InstalledFlow | undefined {
+    const ufid = nameOf(shown)
+    const id = ufid === undefined ? undefined : this.records.named(ufid)
+    if (id === undefined) return undefined
+    if (isAdopted) this.records.read(id, match)
+    else if (!this.#reader.read(shown, match)) return undefined
+    const { packets, bytes } = shown
+    const stats = { packets, bytes, idleMs: idleSince(shown.usedMs, nowMs) }
+    const actions = readActions(shown.memory, shown.actions, shown.actionsEnd)
+    return { id, key: match.key, mask: match.mask, actions, stats }
   }
 
   execute(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
@@ -299,7 +324,8 @@ export class FlowStore {
     writeActions(out, isAsked ? actions.filter((one) => !asksAgent(one)) : actions, this.#key, 0)
     out.close(list)
     out.end()
-    this.#sendSoon()
+    if (this.isUrgent && !this.#isAlone) this.flush()
+    else this.#sendSoon()
   }
 
   /** Takes over what an agent before has left; what cannot be read is removed. */
@@ -311,7 +337,7 @@ export class FlowStore {
     const inOrder = found.sort((a, b) => (a.ufid?.id ?? 0) - (b.ufid?.id ?? 0))
     let strange = 0
     for (const { flow, ufid } of inOrder) {
-      if (ufid !== undefined && readMatch(flow.key, flow.mask, match)) {
+      if (ufid !== undefined && this.#reader.read(flow, match)) {
         this.records.findOrAdd(match, ufid.process, ufid.serial, ufid.id)
         continue
       }
@@ -327,7 +353,7 @@ function asksAgent({ kind }: Action): boolean {
   return kind === 'userspace'
 }
 
-function nameOf({ ufid }: ModuleFlow): ReturnType<typeof readUfid> {
-  const name = ufid === undefined ? undefined : readUfid(ufid)
+function nameOf({ memory, ufid, ufidEnd }: ModuleFlow): ReturnType<typeof readUfid> {
+  const name = readUfid(memory, ufid, ufidEnd - ufid)
   return name === undefined || name.id >= limits.flows ? undefined : name
 }

@@ -304,19 +304,21 @@ function readArp(bytes: Uint8Array, at: number, asMask: boolean, out: FlowKey): 
   out[16] = readU32(bytes, at + 18)
 }
 
-/** A match that the kernel shows, as it was written. False when it is not one of ours. */
-export function readMatch(
-  keyBytes: Uint8Array,
-  maskBytes: Uint8Array,
-  out: KernelMatch,
-): IsComplete {
-  const complete = readKey(keyBytes, 0, keyBytes.length, false, out.key)
-  if (!readKey(maskBytes, 0, maskBytes.length, true, out.mask)) return false
+/** Where in `memory` the kernel has written a match. */
+export interface ShownMatch {
+  readonly memory: Uint8Array
+  readonly key: number
+  readonly keyEnd: number
+  readonly mask: number
+  readonly maskEnd: number
+}
+
+/** Makes of a match's attributes what was written: what the kernel does not show of it. */
+export function finishMatch({ key, mask }: KernelMatch): void {
   // That a packet is not looked up again is always matched, and goes without saying.
-  if (!isAgain(out.key)) out.mask[3] = (out.mask[3] ?? 0) & 0xffff
+  if (!isAgain(key)) mask[3] = (mask[3] ?? 0) & 0xffff
   // The kernel shows no tag where there is none, but it matches that.
-  if (!(out.key[7] ?? 0)) out.mask[7] = 0xffff
-  return complete
+  if (!(key[7] ?? 0)) mask[7] = 0xffff
 }
 
 /** A number in the kernel's own order. */

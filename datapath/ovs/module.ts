@@ -21,6 +21,7 @@ import {
   flowAttr,
   flowCommand,
   genericProtocol,
+  messageHeader,
   vportAttr,
   vportCommand,
   vportNetdev,
@@ -49,12 +50,20 @@ export interface ModuleStats {
   readonly lost: number
 }
 
-/** A flow as the kernel shows it; the parts are views. */
+/**
+ * A flow as the kernel shows it. A part stands in `memory` from the first figure up to its end; both
+ * are 0 for what is not there.
+ */
 export interface ModuleFlow {
-  readonly ufid: Uint8Array | undefined
-  readonly key: Uint8Array
-  readonly mask: Uint8Array
-  readonly actions: Uint8Array
+  readonly memory: Uint8Array
+  readonly ufid: number
+  readonly ufidEnd: number
+  readonly key: number
+  readonly keyEnd: number
+  readonly mask: number
+  readonly maskEnd: number
+  readonly actions: number
+  readonly actionsEnd: number
   readonly packets: number
   readonly bytes: number
   /** CLOCK_MONOTONIC of the last packet; 0 when there has been none. */
@@ -138,16 +147,16 @@ export class Module {
   /** Every flow with all its parts. @throws DatapathError */
   flows(): readonly ModuleFlow[] {
     const payload = this.payload(flowCommand.get).finish()
-    return this.#guard(() => this.#socket.dump('list flows', this.families.flow, payload)).map(
-      readFlow,
+    return this.#guard(() =>
+      this.#socket.dumpAs('list flows', this.families.flow, payload, readFlow),
     )
   }
 
   /** Removes a flow by what the kernel showed of it. @throws DatapathError */
-  removeFlow({ ufid, key }: ModuleFlow): void {
+  removeFlow({ memory, ufid, ufidEnd, key, keyEnd }: ModuleFlow): void {
     const payload = this.payload(flowCommand.remove)
-    if (ufid !== undefined) payload.attribute(flowAttr.ufid, ufid)
-    else payload.attribute(flowAttr.key, key)
+    if (ufid !== 0) payload.attribute(flowAttr.ufid, memory.subarray(ufid, ufidEnd))
+    else payload.attribute(flowAttr.key, memory.subarray(key, keyEnd))
     this.change('remove a flow', this.families.flow, payload, ['ENOENT'])
   }
 
@@ -302,33 +311,66 @@ function readVport(message: NetlinkMessage): ModuleVport {
 }
 
 /** Attribute by attribute, without an object for each: there may be many thousand flows. */
-function readFlow({ payload }: NetlinkMessage): ModuleFlow {
-  const flow: { -readonly [Part in keyof ModuleFlow]: ModuleFlow[Part] } = {
-    ufid: undefined,
-    key: none,
-    mask: none,
-    actions: none,
-    packets: 0,
-    bytes: 0,
-    usedMs: 0,
-  }
-  for (let at = 8; at + 4 <= payload.length; ) {
-    const word = hostU32(payload, at)
-    const [size, type] = [word & 0xffff, (word >>> 16) & 0x3fff]
-    if (size < 4 || at + size > payload.length) break
-    const [start, end] = [at + 4, at + size]
-    if (type === flowAttr.ufid) flow.ufid = payload.subarray(start, end)
-    if (type === flowAttr.key) flow.key = payload.subarray(start, end)
-    if (type === flowAttr.mask) flow.mask = payload.subarray(start, end)
-    if (type === flowAttr.actions) flow.actions = payload.subarray(start, end)
-    if (type === flowAttr.used) flow.usedMs = readU64(payload, start)
-    if (type === flowAttr.stats) {
-      flow.packets = readU64(payload, start)
-      flow.bytes = readU64(payload, start + 8)
+function readFlow(memory: Uint8Array, message: number): ModuleFlow {
+  // Without patterns: code that is soon as fast as it gets.
+  let ufid = 0
+  let ufidEnd = 0
+  let key = 0
+  let keyEnd = 0
+  let mask = 0
+  let maskEnd = 0
+  let actions = 0
+  let actionsEnd = 0
+  let packets = 0
+  let bytes = 0
+  let usedMs = 0
+  const messageEnd = message + hostU32(memory, message)
+  for (let at = message + messageHeader; at + 4 <= messageEnd; ) {
+    const word = hostU32(memory, at)
+    const size = word & 0xffff
+    const start = at + 4
+    const end = at + size
+    if (size < 4 || end > messageEnd) break
+    switch ((word >>> 16) & 0x3fff) {
+      case flowAttr.ufid:
+        ufid = start
+        ufidEnd = end
+        break
+      case flowAttr.key:
+        key = start
+        keyEnd = end
+        break
+      case flowAttr.mask:
+        mask = start
+        maskEnd = end
+        break
+      case flowAttr.actions:
+        actions = start
+        actionsEnd = end
+        break
+      case flowAttr.used:
+        usedMs = readU64(memory, start)
+        break
+      case flowAttr.stats:
+        packets = readU64(memory, start)
+        bytes = readU64(memory, start + 8)
     }
     at += (size + 3) & ~3
   }
-  return flow
+  return {
+    memory,
+    ufid,
+    ufidEnd,
+    key,
+    keyEnd,
+    mask,
+    maskEnd,
+    actions,
+    actionsEnd,
+    packets,
+    bytes,
+    usedMs,
+  }
 }
 
 /** As far as a number can hold it. */

@@ -251,6 +251,7 @@ class KernelDatapath implements OvsDatapath {
     }
     const handle = this.#handler
     if (packet === undefined || handle === undefined) return
+    this.#flows.isUrgent = this.#receiver.together === 1
     const isMiss = bytes[start + 16] === packetCommand.miss
     if (!isMiss && cookie !== undefined && this.#actSlowly(packet, cookie, handle)) return
     this.#handOver(isMiss ? 'miss' : 'action', packet, complete, handle)

@@ -108,7 +108,7 @@ export class StatsReader {
       if (size < 4) break
       const type = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & 0x3fff
       if (type === flowAttr.ufid) {
-        const ufid = readUfid(bytes.subarray(at + 4, at + size))
+        const ufid = readUfid(bytes, at + 4, size - 4)
         id = ufid === undefined ? undefined : records.named(ufid)
       } else if (type === flowAttr.stats) {
         packets = readU64(bytes, at + 4)
