@@ -127,9 +127,24 @@ onlyLong(
     await Promise.all([start(0, 300), engine(1).startDocker()])
     await Promise.all([start(0, 400), start(1, 500)])
     await engine(1).mustDocker('start', 'shop1')
+    // What containers have, and not only what the store says.
+    const format = '{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'
+    const given: string[] = []
+    for (const one of engines) {
+      const names = (await one.mustDocker('ps', '-aq', '-f', 'name=many')).split('\n')
+      for (const line of (await one.mustDocker('inspect', '-f', format, ...names)).split('\n')) {
+        const [pid = '0', address = ''] = line.split(' ')
+        if (pid === '0') continue
+        const { stdout } = await one.run('nsenter', '-t', pid, '-n', 'ip', '-4', '-o', 'address')
+        t.true(stdout.includes(` ${address}/24 `), `${address}: ${stdout}`)
+        given.push(address)
+      }
+    }
+    t.true(given.length >= 32, `${given.length} of 48 run`)
+    t.is(new Set(given).size, given.length, given.sort().join(' '))
     const endpoints = await engine(0).objects('endpoint')
-    const addresses = endpoints.flatMap(({ address }) => (address === undefined ? [] : [address]))
-    t.is(new Set(addresses).size, addresses.length)
+    const held = endpoints.flatMap(({ address }) => (address === undefined ? [] : [address]))
+    t.is(new Set(held).size, held.length)
     for (const one of engines) {
       const names = (await one.mustDocker('ps', '-aq', '-f', 'name=many')).split('\n')
       await one.mustDocker('rm', '-f', ...names)
