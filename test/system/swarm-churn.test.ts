@@ -95,9 +95,10 @@ function createService(random: Random): readonly string[] {
   const options = ['--name', service(random), '--network', network(random)]
   if (random.below(4) === 0) options.push('--network', network(random))
   options.push('--replicas', String(1 + random.below(4)))
-  const way = random.below(5)
+  const way = random.below(6)
   if (way < 2) options.push('--endpoint-mode', 'dnsrr')
   else if (way === 2) options.push('--publish', `mode=host,target=80,published=${port(random)}`)
+  else if (way === 3) options.push('--publish', `${port(random) + 100}:80`)
   const quick = ['--restart-delay', '200ms', '--stop-grace-period', '1s']
   const words = random.below(5) === 0 ? ['sleep', '2'] : web
   return ['service', 'create', ...unseen, ...quick, ...options, image, ...words]
