@@ -152,6 +152,8 @@ export function deleteEndpoint(draft: Draft, id: string): readonly string[] {
   draft.delete('binding', id)
   draft.delete('endpoint', id)
   draft.delete('port', id)
+  // Its host may not be there to take it back, or may have written it again with a new lease.
+  draft.delete('portActive', id)
   leaveGroups(draft, endpoint)
   return [endpoint.interface ?? linkNames(id).host]
 }

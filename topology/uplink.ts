@@ -42,6 +42,8 @@ export function removeUplink(draft: Draft, id: string): void {
   draft.delete('route', uplinkRoute(id))
   draft.delete('route', `${uplinkRoute(id)}6`)
   draft.delete('binding', id)
+  // Its host may not be there to take it back.
+  draft.delete('portActive', id)
   draft.delete('uplink', id)
   removeLinkEnd(draft, id)
 }

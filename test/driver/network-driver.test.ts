@@ -103,6 +103,18 @@ const recordedEndpoint = {
   },
 }
 
+test('an endpoint takes along that its port was said to be active, whoever says so last', async (t) => {
+  const { call, store } = await startAgent(t)
+  await call('NetworkDriver.CreateNetwork', recordedNetwork)
+  await call('NetworkDriver.CreateEndpoint', recordedEndpoint)
+  await store.transact((draft) => {
+    draft.put('host', { id: hostId, name: 'here' })
+    draft.put('portActive', { id: first, host: hostId })
+  })
+  await call('NetworkDriver.DeleteEndpoint', refBody(recordedId, first))
+  t.deepEqual(store.list('portActive'), [])
+})
+
 test('a MAC address is made from the IP address when Docker gives none', async (t) => {
   const { call, store } = await startAgent(t)
   await call('NetworkDriver.CreateNetwork', networkBody({ id: red, subnet: '10.1.0.0/24' }))

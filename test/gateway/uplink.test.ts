@@ -40,6 +40,15 @@ test('a router with a network that leads out gets port, binding and default rout
   t.false(needsPlan(store, host))
 })
 
+test('an uplink takes along that its port was said to be active', async (t) => {
+  const store = await planned((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
+  const [uplink] = store.list('uplink')
+  await store.transact((draft) => draft.put('portActive', { id: uplink?.id ?? '', host }))
+  await store.transact((draft) => deleteNetwork(draft, 'red'))
+  await plan(store)
+  t.deepEqual([...store.list('uplink'), ...store.list('portActive')], [])
+})
+
 test('both ends are hosts of one link-local network', async (t) => {
   const store = await planned((draft) => putNetwork(draft, 'red', 'r1', '10.1.0.0/24'))
   const [uplink] = desiredState(store, host).uplinks

@@ -10,7 +10,7 @@
  * everything inside ends with it.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -256,6 +256,14 @@ export class Engine {
     return (names.length > 0 ? names : ['machine', 'dockerd', 'node'])
       .map((name) => `--- ${name}\n${tailOf(`${this.#dir}/${name}.log`)}`)
       .join('\n')
+  }
+
+  /** How often Docker, since the machine began, has waited for plugins that do not answer for 7 s. */
+  get waitsForPlugins(): number {
+    const text = readFileSync(`${this.#dir}/dockerd.log`, 'utf8')
+    return text
+      .split('Unable to connect to plugin')
+      .filter((rest) => /^.*retrying in 8s/.test(rest)).length
   }
 
   /** The control group that goes with the machine. */

@@ -149,24 +149,26 @@ test.serial('it is upgraded while containers talk', async (t) => {
 test.serial(
   'Docker killed and started again finds the plugin, and containers return',
   async (t) => {
+    const waits = engine.waitsForPlugins
     await engine.stopDocker('KILL')
-    const begun = Date.now()
     await engine.startDocker()
-    // Waiting for a plugin that waits for Docker takes 15 s and more.
-    t.true(Date.now() - begun < 15_000)
+    // It waits 15 s for a plugin that waits for it.
+    t.is(engine.waitsForPlugins, waits)
     t.is(await plugin('inspect', '-f', '{{.Enabled}}', name), 'true')
     const running = async () => (await engine.mustDocker('ps', '-q')).split('\n').length
-    for (let tries = 0; tries < 100 && (await running()) < 4; tries++) await sleep(100)
+    for (let tries = 0; tries < 300 && (await running()) < 4; tries++) await sleep(100)
+    t.is(await running(), 4)
     t.true(await reachesBoth())
   },
 )
 
 onlyLong('plugin deadlock at daemon start: none when the machine was switched off', async (t) => {
   for (let round = 0; round < 2; round++) {
+    const waits = engine.waitsForPlugins
     const took = await reboot(engine)
     t.log(`Docker answered after ${Math.round(took)} ms`)
-    // Waiting for a plugin that waits for Docker takes 15 s and more.
-    t.true(took < 15_000, `${took} ms`)
+    // It waits 15 s for a plugin that waits for it.
+    t.is(engine.waitsForPlugins, waits)
     t.is(await plugin('inspect', '-f', '{{.Enabled}}', name), 'true')
     const running = async () => (await engine.mustDocker('ps', '-q')).split('\n').length
     for (let tries = 0; tries < 300 && (await running()) < 4; tries++) await sleep(100)
