@@ -9,6 +9,7 @@
 import { etherTypeIpv6, protoIcmp, protoIcmpv6, protoTcp } from '../packet/extract.ts'
 import { fields } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
+import type { VirtualBridge } from './bridge.ts'
 import { runChain } from './chain.ts'
 import { isIp } from './condition.ts'
 import { type MirrorPoints, mirrorAt } from './mirror.ts'
@@ -16,6 +17,7 @@ import type { Zone } from './passage.ts'
 import type { VirtualChain } from './policy.ts'
 import type { VirtualPort } from './port.ts'
 import { type Simulation, word } from './simulation.ts'
+import { isVlanAware } from './vlan.ts'
 
 /** What has chains: a port, a bridge, a router. */
 export interface Filtered {
@@ -38,15 +40,23 @@ export function passOut(sim: Simulation, port: VirtualPort, chain: VirtualChain)
 }
 
 function passPort(sim: Simulation, port: VirtualPort, chain: VirtualChain): boolean {
-  sim.passage.begin(port.zone, sim.work)
+  const zone = port.kind === 'bridge' ? vlanZone(sim, port.zone, port.bridge) : port.zone
+  sim.passage.begin(zone, sim.work)
   return run(sim, chain) && sim.passage.end(sim)
 }
 
-/** A device's inbound chain. */
-export function enterDevice(sim: Simulation, device: Filtered): boolean {
+/** The zone of the frame's VLAN, where the bridge tells VLANs apart. */
+export function vlanZone(sim: Simulation, zone: Zone, bridge: VirtualBridge): Zone {
+  if (!isVlanAware(bridge)) return zone
+  sim.see(fields.vlan)
+  return zone.zones.inVlan(zone, word(sim.work, 7) & 0xfff)
+}
+
+/** A device's inbound chain; `zone` is where it tells connections apart. */
+export function enterDevice(sim: Simulation, device: Filtered, zone = device.zone): boolean {
   if (device.mirrors !== undefined) mirrorAt(sim, device, 'preIn')
   if (device.inbound !== undefined || device.outbound !== undefined) {
-    sim.passage.begin(device.zone, sim.work)
+    sim.passage.begin(zone, sim.work)
     if (device.inbound !== undefined && !run(sim, device.inbound)) return false
   }
   if (device.mirrors !== undefined) mirrorAt(sim, device, 'postIn')

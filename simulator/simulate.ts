@@ -6,7 +6,7 @@
 import type { FlowKey } from '../packet/flow-key.ts'
 import { flood, floodExterior, simulateBridge } from './bridge.ts'
 import { takesDhcp } from './dhcp.ts'
-import { enterDevice, leaveDevice, passIn } from './filter.ts'
+import { enterDevice, leaveDevice, passIn, vlanZone } from './filter.ts'
 import { mirrorAt } from './mirror.ts'
 import { exitPort, leavePort, type VirtualBridgePort, type VirtualPort } from './port.ts'
 import { markIn, meterIn } from './qos.ts'
@@ -151,7 +151,8 @@ function enterBridge(sim: Simulation, port: VirtualBridgePort) {
   const { bridge } = port
   sim.tag(bridge.tag)
   if (!bridge.adminUp) return sim.drop('bridge is down')
-  if (!enterVlan(sim, port) || !enterDevice(sim, bridge)) return undefined
+  if (!enterVlan(sim, port) || !enterDevice(sim, bridge, vlanZone(sim, bridge.zone, bridge)))
+    return undefined
   const egress = simulateBridge(sim, port)
   if (egress === undefined) return undefined
   if (egress === flood) return leaveDevice(sim, bridge, undefined) ? egress : undefined

@@ -110,11 +110,11 @@ export class StateFetch {
   /** The port's own connections, and those of devices whose packets came or went by it. */
   #ofPort(port: string, host: string): readonly StateEntry[] {
     const { zones, state } = this.#world.topology
-    const own = zones.find('port', port)
     const found: StateEntry[] = []
     for (const entry of state.entries()) {
       const { share } = entry
-      if (own !== undefined && zones.at(entry.zoneNumber) === own) found.push(entry)
+      const zone = zones.at(entry.zoneNumber)
+      if (zone?.kind === 'port' && zone.id === port) found.push(entry)
       else if (share !== undefined && (share.ingress === port || share.egress === port)) {
         found.push(entry)
         if (!share.hosts.includes(host)) share.hosts = [...share.hosts, host]

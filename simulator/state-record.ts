@@ -16,6 +16,7 @@ import {
   type StateAddress,
   type StateTuple,
 } from './state-message.ts'
+import { zoneName } from './zones.ts'
 
 /** The record of an entry; undefined when its addresses have no numbers any more. */
 export function recordOf(entry: StateEntry, zone: Zone, nowMs: number): EntryRecord | undefined {
@@ -25,7 +26,7 @@ export function recordOf(entry: StateEntry, zone: Zone, nowMs: number): EntryRec
   if (there === undefined || back === undefined) return undefined
   const ageMs = Math.min(0xffff_ffff, Math.max(0, Math.round(nowMs - entry.lastSeenMs)))
   const { ingress, egress } = share ?? nowhere
-  const name = { zoneKind: zone.kind, zone: zone.id, keyKind: keyKindOf(forward), protocol }
+  const name = { zoneKind: zone.kind, zone: zoneName(zone), keyKind: keyKindOf(forward), protocol }
   const facts = { flags: flagsOf(entry), version, ageMs, ingress, egress }
   return { kind: 'entry', ...name, ...facts, there, back }
 }

@@ -1,4 +1,7 @@
-/** Numbers for zones: one for each port, bridge and router that has filters or might get some. */
+/**
+ * Numbers for zones: one for each port, bridge and router that has filters or might get some, and
+ * one more for each VLAN of a bridge that tells them apart.
+ */
 import type { FlowState } from './flow-state.ts'
 import type { Memberships } from './policy.ts'
 import { zoneIpv6 } from './state-entry.ts'
@@ -10,14 +13,27 @@ export interface Zone {
   readonly kind: ZoneKind
   /** Of the port or device. */
   readonly id: string
+  /** 0 where VLANs are not told apart, and for untagged frames. */
+  readonly vlan: number
   readonly state: FlowState
   readonly memberships: Memberships
+  readonly zones: Zones
+}
+
+/** What other hosts call a zone. */
+export function zoneName({ id, vlan }: Zone): string {
+  return vlan === 0 ? id : `${id}/${vlan}`
+}
+
+/** A zone with those of its VLANs. */
+interface Numbered extends Zone {
+  readonly vlans: Map<number, Zone>
 }
 
 export class Zones {
   readonly #state: FlowState
   readonly #memberships: Memberships
-  readonly #byName = new Map<string, Zone>()
+  readonly #byName = new Map<string, Numbered>()
   readonly #byNumber = new Map<number, Zone>()
   #count = 0
 
@@ -28,17 +44,37 @@ export class Zones {
 
   /** The zone of a port or device; it keeps its connections when it is made anew. */
   of(kind: ZoneKind, id: string): Zone {
-    const known = this.find(kind, id)
+    const known = this.#byName.get(`${kind} ${id}`)
     if (known !== undefined) return known
-    const number = ++this.#count
-    const zone = { number, kind, id, state: this.#state, memberships: this.#memberships }
+    const zone = this.#make(kind, id, 0)
     this.#byName.set(`${kind} ${id}`, zone)
-    this.#byNumber.set(number, zone)
     return zone
   }
 
-  find(kind: ZoneKind, id: string): Zone | undefined {
-    return this.#byName.get(`${kind} ${id}`)
+  /** The zone of a name that `zoneName` gave. */
+  find(kind: ZoneKind, name: string): Zone | undefined {
+    const [id = '', vlan] = name.split('/')
+    const zone = this.#byName.get(`${kind} ${id}`)
+    return vlan === undefined || zone === undefined ? zone : this.inVlan(zone, Number(vlan) & 0xfff)
+  }
+
+  /** The zone of one VLAN within a bridge's or port's. */
+  inVlan(zone: Zone, vlan: number): Zone {
+    if (vlan === zone.vlan) return zone
+    const whole = this.#byName.get(`${zone.kind} ${zone.id}`)
+    const known = whole?.vlans.get(vlan)
+    if (known !== undefined) return known
+    const made = this.#make(zone.kind, zone.id, vlan)
+    whole?.vlans.set(vlan, made)
+    return made
+  }
+
+  #make(kind: ZoneKind, id: string, vlan: number): Numbered {
+    const number = ++this.#count
+    const shared = { state: this.#state, memberships: this.#memberships, zones: this }
+    const zone = { number, kind, id, vlan, ...shared, vlans: new Map<number, Zone>() }
+    this.#byNumber.set(number, zone)
+    return zone
   }
 
   /** The zone that an entry of either family is of. */
@@ -51,7 +87,9 @@ export class Zones {
     const zone = this.#byName.get(`${kind} ${id}`)
     if (zone === undefined) return
     this.#byName.delete(`${kind} ${id}`)
-    this.#byNumber.delete(zone.number)
-    this.#state.forget(zone.number)
+    for (const { number } of [zone, ...zone.vlans.values()]) {
+      this.#byNumber.delete(number)
+      this.#state.forget(number)
+    }
   }
 }

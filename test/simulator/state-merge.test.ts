@@ -8,7 +8,7 @@ import { keyKinds, StateEntry, zoneOf } from '../../simulator/state-entry.ts'
 import { mergeEntry } from '../../simulator/state-merge.ts'
 import type { EntryRecord } from '../../simulator/state-message.ts'
 import { entryOf, recordOf } from '../../simulator/state-record.ts'
-import { Zones } from '../../simulator/zones.ts'
+import { Zones, zoneName } from '../../simulator/zones.ts'
 
 class Host {
   readonly state = new FlowState()
@@ -177,6 +177,25 @@ test('hosts that have told each other all have the same, and no tuple twice', (t
     }),
     { numRuns: 1500 },
   )
+})
+
+test('a VLAN has a zone that other hosts know by name, and that goes with its bridge', (t) => {
+  const state = new FlowState()
+  const zones = new Zones(state, new Memberships())
+  const bridge = zones.of('bridge', 'lan')
+  const vlan = zones.inVlan(bridge, 10)
+  t.not(vlan.number, bridge.number)
+  t.is(zones.find('bridge', zoneName(vlan)), vlan)
+  t.is(zones.find('bridge', zoneName(bridge)), bridge)
+  t.is(zones.find('bridge', 'other/10'), undefined)
+  const side = { kind: keyKinds.track, src: 1, dst: 2, ports: 3 }
+  const back = { ...side, src: 2, dst: 1 }
+  for (const { number } of [bridge, vlan])
+    state.commit([{ kind: 'addState', entry: new StateEntry(number, 17, side, back) }], 0)
+  t.is(state.size, 2)
+  zones.drop('bridge', 'lan')
+  t.is(state.size, 0)
+  t.is(zones.at(vlan.number), undefined)
 })
 
 test('a record whose entry is made anew says the same', (t) => {
