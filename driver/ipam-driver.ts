@@ -85,10 +85,12 @@ async function requestAddressCall(context: DriverContext, body: unknown): Promis
 
 async function releaseAddressCall({ store, host }: DriverContext, body: unknown): Promise<object> {
   const { PoolID, Address } = readRequest('ReleaseAddress', requests.releaseAddress, body)
-  const standing = store.get('address', addressId(PoolID, Address))
-  // A gateway of several hosts goes with the last of them, and with the pool.
-  const isNeeded = standing?.gateway === true && (store.get('pool', PoolID)?.references ?? 0) > 1
-  if (standing !== undefined && !isNeeded && (standing.host ?? host) === host)
-    await store.transact((draft) => releaseAddress(draft, PoolID, Address))
+  await store.transact((draft) => {
+    const standing = draft.get('address', addressId(PoolID, Address))
+    // A gateway of several hosts goes with the last of them, and with the pool.
+    const isNeeded = standing?.gateway === true && (draft.get('pool', PoolID)?.references ?? 0) > 1
+    if (isNeeded || (standing?.host ?? host) !== host) return
+    releaseAddress(draft, PoolID, Address)
+  })
   return {}
 }

@@ -57,6 +57,8 @@ const limits = {
   /** The whole of a call. */
   callMs: 5_000,
   keepMs: 1_500,
+  /** Tokens that a call tries: they end by time, and with the member's memory. */
+  tokens: 2,
   reconnectMs: 100,
   reconnectMsMax: 250,
 } as const
@@ -138,13 +140,17 @@ export class EtcdClient {
   /** Seconds that the lease lives on; 0 when it is gone. */
   async keepLease(id: bigint): Promise<number> {
     const metadata = await this.#metadata()
+    const token = this.#token
     return new Promise((resolve, reject) => {
       const stream = this.#duplex('/etcdserverpb.Lease/LeaseKeepAlive', metadata, limits.keepMs)
       stream.on('data', (message: Buffer) => {
         resolve(decodeKeepAlive(message))
         stream.cancel()
       })
-      stream.on('error', (error: ServiceError) => reject(this.#storeError(error)))
+      stream.on('error', (error: ServiceError) => {
+        if (error.code === status.UNAUTHENTICATED) this.#forget(token)
+        reject(this.#storeError(error))
+      })
       stream.write(encodeKeepAlive(id))
     })
   }
@@ -194,17 +200,21 @@ export class EtcdClient {
   async #call(path: string, request: Buffer): Promise<Buffer> {
     const deadline = performance.now() + limits.callMs
     let last = unreachable('no endpoint answered')
+    let refusals = 0
     for (let attempt = 0; performance.now() < deadline; attempt++) {
       if (attempt >= 2 * this.#clients.length || this.#isClosed) break
       const factor = 2 ** Math.floor(attempt / this.#clients.length)
+      let token: string | undefined
       try {
         await this.#connected(limits.connectMs * factor)
         const metadata = await this.#metadata()
+        token = this.#token
         return await this.#unary(path, request, metadata, limits.attemptMs * factor)
       } catch (error) {
         if (!(error instanceof StoreError)) throw error
         last = error
-        if (error.code === 'UNAUTHENTICATED' && this.#token !== undefined) this.#token = undefined
+        if (error.code === 'UNAUTHENTICATED' && token !== undefined && refusals++ < limits.tokens)
+          this.#forget(token)
         else if (error.code === 'UNREACHABLE') this.rotate()
         else throw error
       }
@@ -250,6 +260,11 @@ export class EtcdClient {
     }
     metadata.set('token', this.#token)
     return metadata
+  }
+
+  /** Another call may have taken a new one already. */
+  #forget(token: string | undefined): void {
+    if (this.#token === token) this.#token = undefined
   }
 
   #connect(endpoint: string): Client {

@@ -15,8 +15,9 @@ import debug from 'debug'
 import { type Clock, realClock } from './clock.ts'
 import { StoreError } from './error.ts'
 import { type EtcdCalls, unreachable } from './etcd-client.ts'
-import { isLostFact, planCommit, restore } from './etcd-commit.ts'
+import { planCommit } from './etcd-commit.ts'
 import { decodeObject, differences } from './etcd-decode.ts'
+import { LostFacts } from './etcd-facts.ts'
 import { Follow, type Follower, headKey } from './etcd-follow.ts'
 import type { Lease } from './etcd-lease.ts'
 import type { Comparison, KeyValue, Operation, WatchEvent } from './etcd-message.ts'
@@ -71,6 +72,7 @@ export class EtcdStore implements Store {
   readonly #queue: TransactionQueue
   readonly #waits = new Set<() => void>()
   readonly #follow: Follow
+  readonly #facts: LostFacts
   /** The host's, whichever agent of it writes: one that is killed leaves no key of its own. */
   readonly #writer: string
   #origin: Follower['origin']
@@ -96,6 +98,7 @@ export class EtcdStore implements Store {
       },
       commit: (jobs) => this.#commitGroup(jobs),
     })
+    this.#facts = new LostFacts(this, { ...parts, clock: this.#clock })
     this.#follow = new Follow(parts.client, this.#follower(), this.#clock)
   }
 
@@ -133,6 +136,7 @@ export class EtcdStore implements Store {
 
   close(): Promise<void> {
     this.#closed ??= (async () => {
+      this.#facts.close()
       await this.#queue.close()
       this.#watchers.clear()
       this.#parts.lease.close()
@@ -184,13 +188,15 @@ export class EtcdStore implements Store {
 
   /**
    * Without etcd what changes nothing is answered from what is known, each for itself, since none of
-   * the others is done. What another host may have changed is no reason to refuse anything.
+   * the others is done. What another host may have changed is no reason to refuse anything, and none
+   * to say that what is to go is gone: it may have come after what is known.
    */
   #refuse(jobs: readonly Job[]): void {
     for (const job of jobs) {
       const { staged } = stageJobs(this.#objects, [job])
       const isDoubtful = staged.some(
-        ({ changes, failure }) => changes.length > 0 || doubtful.has(codeOf(failure?.reason)),
+        ({ changes, failure, missed }) =>
+          changes.length > 0 || missed === true || doubtful.has(codeOf(failure?.reason)),
       )
       if (isDoubtful) job.reject(this.#why)
       else settle({ staged })
@@ -283,7 +289,7 @@ export class EtcdStore implements Store {
     this.#publish(changes)
     this.#parts.replica.write(this.#revision, changes, this.#origin)
     this.#wake()
-    this.#assertFacts(changes)
+    this.#facts.hear(changes)
   }
 
   #apply(events: readonly WatchEvent[], revision: number): void {
@@ -301,7 +307,7 @@ export class EtcdStore implements Store {
     } else {
       changes = events.flatMap((event) => decodeObject(this.#objects, event.key, event.value))
       this.#publish(changes)
-      this.#assertFacts(changes)
+      this.#facts.hear(changes)
     }
     this.#parts.replica.write(this.#revision, changes, this.#origin)
     this.#wake()
@@ -312,15 +318,6 @@ export class EtcdStore implements Store {
     this.#revision += 1
     this.#objects.apply(changes)
     this.#watchers.tell(Object.freeze({ revision: this.#revision, changes }))
-  }
-
-  /** This host's facts that went with a lease it lost are written again. */
-  #assertFacts(changes: readonly Change[]): void {
-    const lost = changes.filter((change) => isLostFact(change, this.#parts.host))
-    if (lost.length === 0 || this.#closed !== undefined) return
-    this.transact((draft) => {
-      for (const change of lost) restore(draft, change)
-    }).catch((error) => log('facts of this host could not be written again: %s', error))
   }
 
   async #waitOnline(): Promise<boolean> {

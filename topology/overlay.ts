@@ -20,6 +20,7 @@ export class Overlay implements Draft, Indexed {
   readonly #touched = new Map<string, Place>()
   readonly #kinds = new Set<Kind>()
   #sealed = false
+  #missed = false
 
   constructor(base: Indexed) {
     this.#base = base
@@ -55,7 +56,13 @@ export class Overlay implements Draft, Indexed {
   }
 
   delete(kind: Kind, id: string): void {
+    this.#missed ||= this.get(kind, id) === undefined
     this.#write(kind, id, undefined)
+  }
+
+  /** Whether something was to be deleted that was not there. */
+  get missed(): boolean {
+    return this.#missed
   }
 
   /** Takes over the changes of a draft that was made over this one. */

@@ -19,6 +19,8 @@ export interface Staged {
   readonly job: Job
   readonly changes: readonly Change[]
   readonly failure?: { readonly reason: unknown }
+  /** It deleted what is not there. */
+  readonly missed?: boolean
 }
 
 /** What a group of transactions comes to. */
@@ -38,7 +40,7 @@ export function stageJobs(base: Indexed, jobs: readonly Job[]): Group {
       const changes = draft.changes()
       checkRules(changes, draft)
       group.absorb(changes)
-      return { job, changes }
+      return { job, changes, missed: draft.missed }
     } catch (reason) {
       return { job, changes: [], failure: { reason } }
     } finally {

@@ -50,17 +50,21 @@ export class FaultWorld {
     await this.hosts.close()
   }
 
-  /** Waits until nothing is wrong any more; what still is after `boundMs`, and how long it took. */
-  async settle(
-    boundMs: number,
-  ): Promise<{ readonly ms: number; readonly wrong: readonly string[] }> {
+  /** Waits until nothing is wrong any more; what still is after `boundMs`, what was last, and how long it took. */
+  async settle(boundMs: number): Promise<{
+    readonly ms: number
+    readonly wrong: readonly string[]
+    readonly last: readonly string[]
+  }> {
     const began = performance.now()
+    let last: readonly string[] = []
     for (;;) {
       // The moment of a look is when it begins: what it sees held then, or came even later.
       const ms = performance.now() - began
       const wrong = [...(await this.topologies()), ...(await this.#silent())]
-      if (wrong.length === 0) return { ms, wrong: await this.#lasting() }
-      if (ms > boundMs) return { ms, wrong }
+      if (wrong.length === 0) return { ms, wrong: await this.#lasting(), last }
+      if (ms > boundMs) return { ms, wrong, last }
+      last = wrong
       await sleep(20)
     }
   }
@@ -130,7 +134,9 @@ export class FaultWorld {
       ),
     )
     const list = ip('netns', 'list').split('\n')
-    return { links, namespaces: list.map((line) => line.split(' ')[0] ?? '').filter(Boolean) }
+    const names = list.map((line) => line.split(' ')[0] ?? '')
+    // What else runs on this machine has namespaces of its own.
+    return { links, namespaces: names.filter((name) => /^(hs-|mn)/.test(name)) }
   }
 }
 

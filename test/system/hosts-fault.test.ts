@@ -51,8 +51,9 @@ for (const seed of seeds) {
       const began = performance.now()
       await writers.stop()
       const stoppedMs = performance.now() - began
-      const { ms, wrong } = await world.settle(settleMs)
+      const { ms, wrong, last } = await world.settle(settleMs)
       t.log(`settled in ${Math.round(stoppedMs + ms)} ms; ${writers.done - done} writes meanwhile`)
+      if (last.length > 0) t.log(`last: ${last.slice(0, 3).join('; ')}`)
       t.deepEqual(wrong, [], `SEED=${seed}`)
       t.true(stoppedMs + ms <= settleMs, `SEED=${seed}`)
       t.true(writers.done > done, 'writes go on')

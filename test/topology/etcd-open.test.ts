@@ -53,6 +53,9 @@ test('with a replica it opens nevertheless, soon, and closes', async (t) => {
   for (const one of done)
     t.is(one.status === 'rejected' ? Object(one.reason).code : one.status, 'UNREACHABLE')
   t.is((await store.transact((draft) => draft.get('bridge', 'br')?.id)).value, 'br')
+  // What the replica does not know may have come after it was written.
+  const absent = store.transact((draft) => draft.delete('bridge', 'unknown'))
+  await t.throwsAsync(absent, { code: 'UNREACHABLE' })
   await store.close()
   t.true(performance.now() - began < 10_000)
 })
