@@ -50,6 +50,9 @@ if (what === 'echo') echo(words)
 else {
   const [first = '', count = '', ...addresses] = words
   for (let at = 0; at < Number(count); at++)
-    for (const address of addresses)
-      process.stdout.write(`${await send(Number(first) + at, address)}\n`)
+    for (const address of addresses) {
+      const told = await send(Number(first) + at, address)
+      process.stdout.write(`${told}\n`)
+      if (told.includes('silence')) process.exit(0)
+    }
 }

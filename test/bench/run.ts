@@ -32,7 +32,7 @@ interface Bench {
 const benches: readonly Bench[] = [
   { names: ['sim'], run: benchSim },
   { names: ['sim', 'flows'], run: benchFlows },
-  { names: ['sim', 'state'], run: benchStatePush },
+  { names: ['state'], packages: [], run: benchStatePush },
   { names: ['guest'], run: benchSimCost },
   { names: ['ovs'], run: benchOvs },
   { names: ['endpoints'], packages: [], run: benchEndpoints },

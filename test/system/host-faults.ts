@@ -187,7 +187,7 @@ const networkFaults: readonly HostFault[] = [
     what: 'a host is cut off from etcd',
     isShort: true,
     // Beyond its lease the others have forgotten what the host told: it is learned and told anew.
-    ...(isLong && { settleMs: 3_000 }),
+    ...(isLong && { settleMs: 2_000 }),
     befall: (world, random) => cut(hostOf(world, random), [storeAddress]),
   },
   {
