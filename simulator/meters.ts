@@ -9,8 +9,11 @@ import type { Tag } from './tag.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 export const limits = {
-  /** Of a policy that says no burst: what comes in this time, */
-  burstMs: 100,
+  /**
+   * Of a policy that says no burst: what comes in this time. Linux' TCP stands still for 200 ms when
+   * the end of a window is lost, and this lets it make up for that,
+   */
+  burstMs: 300,
   /** and the longest packet: one still to be cut into segments counts whole in the module. */
   burstKbMin: 528,
 } as const

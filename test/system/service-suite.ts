@@ -161,7 +161,7 @@ function testLimits(test: TestFn, stageOf: () => ServiceStage): void {
     await stage.put('qosPolicy', limit)
     await stage.ask('PATCH', '/v1/port/a', { qosPolicy: 'slow' })
     const rate = async (options: string): Promise<number> => {
-      const output = await stage.in('a', `iperf3 -J -c 10.2.0.10 -p 7001 -t 3 ${options}`)
+      const output = await stage.in('a', `iperf3 -J -c 10.2.0.10 -p 7001 -t 5 ${options}`)
       const { end } = JSON.parse(output)
       const sum = end.sum_received ?? end.sum
       return (sum.bytes * 8) / sum.seconds / 1e6
@@ -172,12 +172,11 @@ function testLimits(test: TestFn, stageOf: () => ServiceStage): void {
     await stage.startAgent()
     const adopted = await rate('')
     t.log(`Mbit/s of 50: UDP ${udp}, TCP ${tcp}, without agent ${orphaned}, after ${adopted}`)
-    // A burst of a tenth of a second in three makes three parts in a hundred.
-    for (const one of [udp, tcp, orphaned, adopted]) t.true(one < 57, `${one} Mbit/s`)
+    // A burst of 300 ms in five seconds makes six parts in a hundred.
+    const [least, most] = process.env.MIDONET_LONG === undefined ? [25, 57] : [40, 55]
+    for (const one of [udp, tcp, orphaned, adopted]) t.true(one < most, `${one} Mbit/s`)
     t.true(udp > 42, `${udp} Mbit/s`)
-    // Policing costs TCP half of it: what does not fit is dropped, and on a link this short
-    // whole windows of it.
-    for (const one of [tcp, orphaned, adopted]) t.true(one > 12, `${one} Mbit/s`)
+    for (const one of [tcp, orphaned, adopted]) t.true(one > least, `${one} Mbit/s`)
   })
 
   test.serial('packets are marked on their way in', async (t) => {
