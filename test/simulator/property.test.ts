@@ -15,6 +15,7 @@ import { packetKey } from './arbitrary.ts'
 import { balanceChange, furnishBalance } from './balance-happening.ts'
 import { bgpChange, furnishBgp, speech } from './bgp-happening.ts'
 import { frameOf } from './frame.ts'
+import { furnishGateway, gatewayChange } from './gateway-happening.ts'
 import { aim, arrival, furnish, interfaces, topologyChange, upheaval } from './happening.ts'
 import { mirrorChange } from './mirror-happening.ts'
 import { furnishPeers, origin, peersChange } from './peers-happening.ts'
@@ -89,6 +90,7 @@ const anyChange = fc.oneof(
   { weight: 1, arbitrary: mirrorChange },
   { weight: 2, arbitrary: redirectChange },
   { weight: 2, arbitrary: bgpChange },
+  { weight: 2, arbitrary: gatewayChange },
   { weight: 3, arbitrary: peersChange },
 )
 
@@ -125,7 +127,8 @@ test('a packet that differs only outside the mask fares the same', (t) => {
         size: 'max',
       }),
       fc.array(aimed, { minLength: 20, maxLength: 20 }),
-      (changes, packets) => {
+      fc.boolean(),
+      (changes, packets, hasWayOut) => {
         const world = new World()
         furnish(world)
         furnishPolicy(world)
@@ -133,6 +136,7 @@ test('a packet that differs only outside the mask fares the same', (t) => {
         furnishBalance(world)
         furnishBgp(world)
         furnishPeers(world)
+        if (hasWayOut) furnishGateway(world)
         for (const change of changes) change.run(world)
         for (const { key, on, from, pick, noises } of packets) {
           key[0] = world.datapath.ports().find(({ name }) => name === on)?.number ?? 99
@@ -203,7 +207,8 @@ test('after any change no installed flow differs from a fresh simulation', (t) =
         { maxLength: 80, size: 'max' },
       ),
       fc.array(noise, { minLength: 3, maxLength: 3 }),
-      (happenings, noises) => {
+      fc.boolean(),
+      (happenings, noises, hasWayOut) => {
         const world = new World()
         furnish(world)
         furnishPolicy(world)
@@ -211,6 +216,7 @@ test('after any change no installed flow differs from a fresh simulation', (t) =
         furnishBalance(world)
         furnishBgp(world)
         furnishPeers(world)
+        if (hasWayOut) furnishGateway(world)
         for (const one of happenings) {
           one.run(world)
           checkFlows(world, noises)
