@@ -5,7 +5,7 @@
  *   etcd, registry in a namespace of their own ═ Linux bridge 10.200.0.254 ═ under0 in m1, m2, m3
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -153,8 +153,12 @@ ip -n ${namespace} address add ${center}/24 dev under0
 ip -n ${namespace} link set under0 up`)
 }
 
+/** This one, and those of processes that were killed before they could. */
 function removeNamespace(): void {
-  spawnSync('ip', ['netns', 'delete', namespace])
+  const { stdout } = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' })
+  for (const [name, pid] of (stdout ?? '').matchAll(/^msw-(\d+)/gm))
+    if (name === namespace || !existsSync(`/proc/${pid}`))
+      spawnSync('ip', ['netns', 'delete', name])
 }
 
 /** etcd and Docker's registry. */
