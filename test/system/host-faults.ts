@@ -4,8 +4,9 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { call } from './fault-call.ts'
 import type { FaultWorld } from './fault-world.ts'
-import { HostsError, hostName, storeAddress, underlayOf } from './hosts.ts'
+import { eventually, HostsError, hostName, storeAddress, underlayOf } from './hosts.ts'
 import type { Random } from './random.ts'
+import { secondsAhead } from './wall-clock.ts'
 
 export interface HostFault {
   /** In words that follow `after`. */
@@ -125,6 +126,25 @@ const agentFaults: readonly HostFault[] = [
   },
 ]
 
+const clockFaults: readonly HostFault[] = [
+  { what: 'the clock of a host is set an hour ahead', seconds: 3_600 },
+  { what: 'the clock of a host is set an hour back', seconds: -3_600 },
+].map(({ what, seconds }) => ({
+  what,
+  isShort: false,
+  async befall(world, random) {
+    const host = hostOf(world, random)
+    world.hosts.clocks[host]?.set(seconds)
+    const isSet = async () => {
+      const ahead = await secondsAhead(`${world.hosts.stage(host).dir}/run/agent.sock`)
+      return Math.abs(ahead - seconds) < 60
+    }
+    if (!(await eventually(isSet))) throw new HostsError(`the clock of ${host + 1} was not set`)
+    // It stays so.
+    await sleep(cutMs / 3)
+  },
+}))
+
 const etcdFaults: readonly HostFault[] = [
   {
     what: 'a member of etcd is killed and comes back',
@@ -219,7 +239,12 @@ const networkFaults: readonly HostFault[] = [
   },
 ]
 
-export const hostFaults: readonly HostFault[] = [...agentFaults, ...etcdFaults, ...networkFaults]
+export const hostFaults: readonly HostFault[] = [
+  ...agentFaults,
+  ...clockFaults,
+  ...etcdFaults,
+  ...networkFaults,
+]
 
 function run(command: string, ...args: readonly string[]): void {
   const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' })

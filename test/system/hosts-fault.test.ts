@@ -10,12 +10,16 @@ import { Writers } from './fault-writer.ts'
 import { hostFaults } from './host-faults.ts'
 import { ensurePackages } from './packages.ts'
 import { randomOf } from './random.ts'
+import { wallClockPackage } from './wall-clock.ts'
 
 const isLong = process.env.MIDONET_LONG !== undefined
 const first = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9))
 const seeds = isLong ? [first, first + 1, first + 2] : [first]
-/** From the end of the fault: all processes run, and everything can reach everything. */
-const usualMs = 1_000
+/**
+ * From the end of the fault: all processes run, and everything can reach everything. The short run is
+ * for machines that have other work, too.
+ */
+const usualMs = isLong ? 1_000 : 5_000
 const warmMs = isLong ? 1_000 : 300
 
 const main = new URL('../../main.js', import.meta.url).pathname
@@ -23,8 +27,8 @@ let world: FaultWorld
 
 test.before(async (t) => {
   t.timeout(120_000)
-  ensurePackages()
-  world = await FaultWorld.open({ isSecure: true })
+  ensurePackages(isLong ? [wallClockPackage] : [])
+  world = await FaultWorld.open({ isSecure: true, hasClocks: isLong })
 })
 
 test.after.always(() => world?.close())

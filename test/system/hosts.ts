@@ -10,6 +10,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EtcdCluster } from './etcd-cluster.ts'
 import { type Machine, type Named, Stage, slowness } from './stage.ts'
+import { WallClock } from './wall-clock.ts'
 
 export interface HostsOptions {
   /** Of all hosts; `MIDONET_TEST_DATAPATH` when not said, else eBPF. */
@@ -20,6 +21,8 @@ export interface HostsOptions {
   readonly family?: 4 | 6
   /** etcd needs TLS, user and password. */
   readonly isSecure?: boolean
+  /** Each agent has a wall clock of its own. */
+  readonly hasClocks?: boolean
 }
 
 /** What the hosts of a test were to do did not happen. */
@@ -65,12 +68,15 @@ function namespace(name: string): Machine {
 export class Hosts {
   readonly etcd: EtcdCluster
   readonly stages: readonly Stage[]
+  /** Of each host, or none. */
+  readonly clocks: readonly WallClock[]
   /** Ids of the hosts in the topology. */
   ids: readonly string[] = []
   readonly #stations = new Map<string, number>()
 
-  private constructor(etcd: EtcdCluster, stages: readonly Stage[]) {
+  private constructor(etcd: EtcdCluster, stages: readonly Stage[], clocks: readonly WallClock[]) {
     this.etcd = etcd
+    this.clocks = clocks
     this.stages = stages
   }
 
@@ -80,18 +86,21 @@ export class Hosts {
       datapath = process.env.MIDONET_TEST_DATAPATH ?? 'ebpf',
       count = 3,
       family = 4,
+      hasClocks = false,
     } = options
     const etcd = await startStore(options.mtu, options.isSecure)
     makeHosts(options)
+    const clocks = hasClocks ? Array.from({ length: count }, () => new WallClock()) : []
     const stages = Array.from({ length: count }, (_, index) => {
       const settings = {
         ...etcd.settings,
+        ...clocks[index]?.settings,
         MIDONET_UNDERLAY: family === 4 ? '192.168.77.0/24' : 'fd77::/64',
         MIDONET_DOCKER_SOCKET: '/nonexistent/docker.sock',
       }
       return new Stage(namespace(hostName(index)), datapath, settings)
     })
-    const hosts = new Hosts(etcd, stages)
+    const hosts = new Hosts(etcd, stages, clocks)
     await Promise.all(stages.map((stage) => stage.startAgent()))
     hosts.ids = await Promise.all(stages.map(idOf))
     return hosts
@@ -159,6 +168,7 @@ ip -n ${hostName(host)} link set v-${name} up`)
 
   async close(): Promise<void> {
     await Promise.all(this.stages.map((stage) => stage.close()))
+    for (const clock of this.clocks) clock.close()
     await stopStore(this.etcd)
   }
 }
