@@ -95,9 +95,10 @@ export class VirtualVip implements VipSettings {
   choose(hash: number): VirtualMember | undefined {
     let best: VirtualMember | undefined
     let highest = 0
+    const spread = spreadFirst(hash)
     for (const member of this.members) {
       if (member.share === 0) continue
-      const number = mix(hash, member.seed)
+      const number = finish(spread ^ member.seed)
       if (best !== undefined && !isAhead(member, number, best, highest)) continue
       highest = number
       best = member
@@ -208,16 +209,27 @@ export function hashOf(client: number, vip: number, ports: number): number {
   return mix(mix(client, vip), ports)
 }
 
-/** A number for a member, the same on each host. */
+/** A number for a member, the same on each host; ready to be joined with a connection's. */
 export function seedOf(id: string): number {
   let seed = 0x811c_9dc5
   for (let at = 0; at < id.length; at++) seed = mix(seed, id.charCodeAt(at))
-  return seed
+  return spreadSecond(seed)
 }
 
 function mix(a: number, b: number): number {
-  let mixed = Math.imul(a ^ (a >>> 16), 0x85eb_ca6b) ^ Math.imul(b ^ (b >>> 15), 0x9e37_79b1)
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2_ae35)
+  return finish(spreadFirst(a) ^ spreadSecond(b))
+}
+
+function spreadFirst(a: number): number {
+  return Math.imul(a ^ (a >>> 16), 0x85eb_ca6b)
+}
+
+function spreadSecond(b: number): number {
+  return Math.imul(b ^ (b >>> 15), 0x9e37_79b1)
+}
+
+function finish(spread: number): number {
+  let mixed = Math.imul(spread ^ (spread >>> 13), 0xc2b2_ae35)
   mixed = Math.imul(mixed ^ (mixed >>> 16), 0x27d4_eb2f)
   return (mixed ^ (mixed >>> 15)) >>> 0
 }

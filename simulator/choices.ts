@@ -26,11 +26,12 @@ export class Choices {
     if (this.#places.length === 0) return
     for (const effect of sim.effects)
       if (effect.kind === 'addState' && effect.entry.place < 0) return
-    let kept = 0
-    for (let at = 0, next = 0; at < sim.tagCount; at++)
-      if (this.#places[next] === at) next++
-      else sim.tags[kept++] = sim.tags[at] ?? 0
-    sim.tagCount = kept
+    let taken = 0
+    let place = this.#places[0] ?? 0
+    for (let at = place; at < sim.tagCount; at++)
+      if (at === place) place = this.#places[++taken] ?? -1
+      else sim.tags[at - taken] = sim.tags[at] ?? 0
+    sim.tagCount -= taken
     this.clear()
   }
 }
