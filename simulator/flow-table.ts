@@ -33,12 +33,8 @@ export interface Basis {
   readonly endsMs: number
 }
 
-/** A flow, or what is left of one until the next with its id: so that no flow makes an object. */
+/** New for each flow: what was made together lies together, and a million flows are far apart. */
 interface Standing extends Flow {
-  sources: readonly Lively[]
-  idleMs: number
-  endsMs: number
-  isThere: boolean
   /** The first of its links, 0 for none. */
   links: number
   /** Its place in the ring. */
@@ -51,7 +47,6 @@ export const limits = {
 } as const
 
 const firstCapacity = 4096
-const noSources: readonly Lively[] = []
 /** Words of a link: before and after it in the tag's list, the flow's next link, flow, and tag. */
 const after = 1
 const next = 2
@@ -82,7 +77,7 @@ export class FlowTable {
   }
 
   has(id: FlowId): boolean {
-    return this.#flows[id]?.isThere === true
+    return this.#flows[id] !== undefined
   }
 
   /** Takes a flow in; one with the same id is replaced, as the datapath did. */
@@ -92,14 +87,10 @@ export class FlowTable {
     usedMs: number,
     idleMs: number,
   ): void {
-    const flow = this.#flows[id] ?? this.#make(id)
-    if (flow.isThere) this.remove(id)
-    flow.isThere = true
-    flow.sources = sources
-    flow.usedMs = usedMs
-    flow.idleMs = idleMs
-    flow.endsMs = endsMs
-    flow.place = this.#ring.length
+    if (this.#flows[id] !== undefined) this.remove(id)
+    const place = this.#ring.length
+    const flow: Standing = { id, sources, usedMs, idleMs, endsMs, links: 0, place }
+    this.#flows[id] = flow
     this.#ring.push(id)
     if (endsMs !== Number.POSITIVE_INFINITY) this.#ending.add(flow)
     let own = 0
@@ -109,9 +100,8 @@ export class FlowTable {
 
   remove(id: FlowId): boolean {
     const flow = this.#flows[id]
-    if (flow?.isThere !== true) return false
-    flow.isThere = false
-    flow.sources = noSources
+    if (flow === undefined) return false
+    this.#flows[id] = undefined
     if (flow.endsMs !== Number.POSITIVE_INFINITY) this.#ending.delete(flow)
     const last = this.#ring.pop()
     const moved = last === undefined || last === id ? undefined : this.#flows[last]
@@ -125,14 +115,6 @@ export class FlowTable {
       link = following
     }
     return true
-  }
-
-  #make(id: FlowId): Standing {
-    const [usedMs, endsMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]
-    const times = { usedMs, idleMs: 0, endsMs }
-    const flow = { id, sources: noSources, ...times, isThere: false, links: 0, place: 0 }
-    this.#flows[id] = flow
-    return flow
   }
 
   /** Removes the flows that rest on a fact, and says which these were. */
