@@ -193,6 +193,8 @@ const etcdFaults: readonly HostFault[] = [
   {
     what: 'all of etcd is lost and comes back with its data',
     isShort: true,
+    // As of a host that is cut off for longer than a lease lives.
+    ...(isLong && { settleMs: 2_000 }),
     async befall({ hosts: { etcd } }) {
       for (let at = 0; at < etcd.size; at++) await etcd.kill(at)
       await sleep(cutMs)
