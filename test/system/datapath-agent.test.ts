@@ -133,6 +133,8 @@ test.serial(
       heard = datapath.receive(100, () => {})
     }
     t.true(heard > 0)
+    // Where a port's peer is, is asked for again after a tenth of a second only.
+    await new Promise((resolve) => setTimeout(resolve, 150))
 
     // Another flow to the same port finds that the peer has moved; the first flow profits too.
     const other = { key: match.key.slice(), mask: match.mask }
