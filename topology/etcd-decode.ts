@@ -8,15 +8,20 @@ import type { Change, Reader } from './store.ts'
 
 const log = debug('midonet:etcd')
 
+const objectPrefix = '/midonet/v1/'
+const kindsByName: ReadonlyMap<string, Kind> = new Map(kinds.map((kind) => [kind, kind]))
+
 /** What a key's new value (undefined: deleted) changes; nothing when it is no object of ours. */
 export function decodeObject(
   reader: Reader,
   key: string,
   text: string | undefined,
 ): readonly Change[] {
-  const [, name, id] = key.match(/^\/midonet\/v1\/([A-Za-z]+)\/(.+)$/) ?? []
-  const kind = kinds.find((one) => one === name)
-  if (kind === undefined || id === undefined) return []
+  if (!key.startsWith(objectPrefix)) return []
+  const slash = key.indexOf('/', objectPrefix.length)
+  const kind = kindsByName.get(key.slice(objectPrefix.length, slash))
+  const id = key.slice(slash + 1)
+  if (slash < 0 || kind === undefined || id === '') return []
   const value = text === undefined ? undefined : decode(kind, id, text)
   const before = reader.get(kind, id)
   if (text !== undefined && value === undefined) return []
@@ -29,7 +34,7 @@ export function differences(reader: Reader, entries: readonly KeyValue[]): reado
   const gone = kinds.flatMap((kind) =>
     reader
       .list(kind)
-      .filter(({ id }) => !stands.has(`/midonet/v1/${kind}/${id}`))
+      .filter(({ id }) => !stands.has(`${objectPrefix}${kind}/${id}`))
       .map((before) => changeOf(kind, before.id, undefined, before)),
   )
   return [...gone, ...entries.flatMap(({ key, value }) => decodeObject(reader, key, value))]

@@ -130,16 +130,16 @@ export function encodeProgress(): Buffer {
 }
 
 export function decodeWatch(message: Buffer): WatchAnswer {
+  const answer = { created: false, canceled: false, compacted: 0, reason: '' }
   const events: WatchEvent[] = []
-  for (const { number, bytes } of readFields(message))
-    if (number === 11) events.push(decodeEvent(bytes))
-  return {
-    created: toNumber(lastField(message, 3)) !== 0,
-    canceled: toNumber(lastField(message, 4)) !== 0,
-    compacted: toNumber(lastField(message, 5)),
-    reason: lastField(message, 6)?.bytes.toString() ?? '',
-    events,
+  for (const field of readFields(message)) {
+    if (field.number === 3) answer.created = field.value !== 0n
+    if (field.number === 4) answer.canceled = field.value !== 0n
+    if (field.number === 5) answer.compacted = toNumber(field)
+    if (field.number === 6) answer.reason = field.bytes.toString()
+    if (field.number === 11) events.push(decodeEvent(field.bytes))
   }
+  return { ...answer, events }
 }
 
 export function encodeGrant(seconds: number, id: bigint): Buffer {
@@ -170,14 +170,23 @@ function decodeHeader(message: Buffer): { readonly cluster: string; readonly rev
 }
 
 function decodeEntry(message: Buffer): KeyValue {
-  const key = lastField(message, 1)?.bytes.toString() ?? ''
-  const value = lastField(message, 5)?.bytes.toString() ?? ''
-  return { key, value, modRevision: toNumber(lastField(message, 3)) }
+  let [key, value, modRevision] = ['', '', 0]
+  for (const field of readFields(message)) {
+    if (field.number === 1) key = field.bytes.toString()
+    if (field.number === 3) modRevision = toNumber(field)
+    if (field.number === 5) value = field.bytes.toString()
+  }
+  return { key, value, modRevision }
 }
 
 function decodeEvent(message: Buffer): WatchEvent {
-  const isDelete = toNumber(lastField(message, 1)) === 1
-  const { key, value, modRevision } = decodeEntry(lastField(message, 2)?.bytes ?? Buffer.alloc(0))
+  let isDelete = false
+  let entry: KeyValue = { key: '', value: '', modRevision: 0 }
+  for (const field of readFields(message)) {
+    if (field.number === 1) isDelete = field.value === 1n
+    if (field.number === 2) entry = decodeEntry(field.bytes)
+  }
+  const { key, value, modRevision } = entry
   return { key, value: isDelete ? undefined : value, revision: modRevision }
 }
 

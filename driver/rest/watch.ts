@@ -109,6 +109,8 @@ function stream(store: Store, response: Response, { wanted, list, settled }: Wis
     last = last.then(async () => {
       if (await isApplied) tellBatch(batch)
       else response.destroy()
+      // Now, not after what else this moment brings, such as the answer to who made the change.
+      response.socket?.uncork()
     })
   })
   const beat = setInterval(() => send(':\n\n'), limits.beatMs)
