@@ -212,6 +212,8 @@ export function openMap(id: number, shapes: readonly MapShape[]): BpfMap | undef
 }
 
 let codeArena: Arena | undefined
+/** Attempts to load a program, as many as libbpf makes. */
+const loadsMax = 5
 
 /** Loads a tc program. @throws DatapathError with the verifier's words */
 export function loadProgram(
@@ -247,7 +249,12 @@ function load(name: string, count: number, memory: Arena, logLevel: number): num
   attr.pointer(8, memory.address + logSize + 4096).pointer(16, memory.address + logSize)
   memory.bytes[0] = 0
   if (logLevel > 0) attr.u32(24, logLevel).u32(28, logSize).pointer(32, memory.address)
-  return attr.text(48, name).call(command.programLoad, 72)
+  attr.text(48, name)
+  // A signal, as a profiler sends them, breaks off the kernel's check of a program.
+  for (let attempt = 1; ; attempt++) {
+    const fd = attr.call(command.programLoad, 72)
+    if (fd >= 0 || errnoName(-fd) !== 'EAGAIN' || attempt === loadsMax) return fd
+  }
 }
 
 /** The end of what the verifier wrote: its complaint, and how it came there. */
