@@ -12,8 +12,9 @@ import { EtcdClient } from '../../topology/etcd-client.ts'
 import { Hosts, HostsError } from '../system/hosts.ts'
 import type { Row } from './row.ts'
 
-const rounds = 400
-const warmUp = 50
+const rounds = 500
+/** Of both alike: it takes so many until what runs in an agent and in this process is compiled. */
+const warmUp = 1_500
 const patienceMs = 10_000
 
 /** Calls back when all of `count` have told of it. */
