@@ -1,6 +1,7 @@
 /** Tunnel interfaces of this host: one for each kind and UDP port that its zones use. */
 import { LinkError } from '../datapath/link.ts'
 import type { NetlinkSocket } from '../datapath/netlink.ts'
+import { pathMtu6 } from '../datapath/path-mtu.ts'
 import { listLinks, openLinks } from '../datapath/rtnetlink.ts'
 import { ensureTunnelDevice } from '../datapath/tunnel-device.ts'
 import type { TunnelDevices } from '../simulator/tunnels.ts'
@@ -17,6 +18,7 @@ export function tunnelDevices(links: NetlinkSocket): TunnelDevices {
       listLinks(links)
         .map(({ name }) => name)
         .filter((name) => ours.test(name)),
+    pathMtu: (address) => (typeof address === 'bigint' ? pathMtu6(links, address) : 0),
   }
 }
 

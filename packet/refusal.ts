@@ -1,4 +1,4 @@
-/** What a filter that rejects a packet sends back in the name of the one it was sent to. */
+/** What is sent back in the name of the one a packet was sent to, when it does not get there. */
 import { attempt, buildFrame, buildIcmpError } from './build.ts'
 import { buildIcmpv6Error } from './build6.ts'
 import { encode, Reader } from './bytes.ts'
@@ -13,8 +13,14 @@ import { ipv6 } from './ipv6.ts'
 import { tcp, tcpAck, tcpFin, tcpRst, tcpSyn } from './tcp.ts'
 
 const ttl = 64
-/** ICMPv6 type and code, RFC 4443 section 3.1. */
+/** ICMPv6 types and codes, RFC 4443 sections 3.1 and 3.2. */
 const prohibited6 = { type: 1, code: 1 } as const
+const tooBig6 = { type: 2, code: 0 } as const
+/** ICMP's, RFC 792 and RFC 1191. */
+const prohibited = { type: icmpUnreachable, code: unreachableProhibited } as const
+const tooBig = { type: icmpUnreachable, code: 4 } as const
+/** What every link of IPv6 carries: no sender goes below. */
+const mtu6Min = 1280
 
 /**
  * A reset of a TCP segment as RFC 9293 section 3.10.7.1 asks of a closed port, else an ICMP error
@@ -23,7 +29,23 @@ const prohibited6 = { type: 1, code: 1 } as const
 export function buildRefusal(frame: Uint8Array): Uint8Array | undefined {
   const found = attempt(() => readPacket(frame))
   if (found === undefined) return undefined
-  return found.isTcp ? buildReset(found) : buildProhibited(frame, found)
+  return found.isTcp ? buildReset(found) : buildError(frame, found, prohibited, prohibited6)
+}
+
+/**
+ * An ICMP error that says that the packet is larger than `mtu`; undefined when the packet is one that
+ * must not be answered.
+ */
+export function buildTooBig(frame: Uint8Array, mtu: number): Uint8Array | undefined {
+  const found = attempt(() => readPacket(frame))
+  if (found === undefined) return undefined
+  const parameter6 = Math.max(mtu, mtu6Min)
+  return buildError(
+    frame,
+    found,
+    { ...tooBig, parameter: mtu },
+    { ...tooBig6, parameter: parameter6 },
+  )
 }
 
 /** An IP packet, and what it carries. */
@@ -60,16 +82,23 @@ function readPacket(frame: Uint8Array): Packet | undefined {
   }
 }
 
-function buildProhibited(frame: Uint8Array, { header, addresses }: Packet): Uint8Array | undefined {
+interface IcmpError {
+  readonly type: number
+  readonly code: number
+  readonly parameter?: number
+}
+
+function buildError(
+  frame: Uint8Array,
+  { header, addresses }: Packet,
+  error: IcmpError,
+  error6: IcmpError,
+): Uint8Array | undefined {
   const { dst } = addresses
-  if (typeof dst === 'bigint')
-    return buildIcmpv6Error(frame, { ...prohibited6, srcMac: header.dst, src: dst })
-  return buildIcmpError(frame, {
-    type: icmpUnreachable,
-    code: unreachableProhibited,
-    srcMac: header.dst,
-    srcIp: dst,
-  })
+  const srcMac = header.dst
+  return typeof dst === 'bigint'
+    ? buildIcmpv6Error(frame, { ...error6, srcMac, src: dst })
+    : buildIcmpError(frame, { ...error, srcMac, srcIp: dst })
 }
 
 function buildReset({ header, addresses, segment, segmentSize }: Packet): Uint8Array | undefined {

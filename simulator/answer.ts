@@ -14,7 +14,7 @@ import {
   readRouterSolicitation,
 } from '../packet/build6.ts'
 import { buildDhcpReply } from '../packet/dhcp-reply.ts'
-import { buildRefusal } from '../packet/refusal.ts'
+import { buildRefusal, buildTooBig } from '../packet/refusal.ts'
 import { announcementOf } from './announcement.ts'
 import type { Effect } from './effect.ts'
 import type { VirtualPort } from './port.ts'
@@ -134,9 +134,11 @@ export class Answers {
     if (effect.kind === 'advertiseRouter') return this.#advertiseRouter(effect, packet)
     const received = packetAt(packet, effect.changes)
     if (effect.kind === 'refusal') {
-      const refusal = buildRefusal(received)
+      const { mtu } = effect
+      const refusal = mtu === 0 ? buildRefusal(received) : buildTooBig(received, mtu)
       if (refusal === undefined) return { kind: 'none' }
-      this.#refusals++
+      if (mtu === 0) this.#refusals++
+      else this.#icmpErrors++
       return { kind: 'frame', frame: refusal }
     }
     const frame = buildError(received, effect)

@@ -74,11 +74,15 @@ export type Effect =
       readonly parameter: number
       readonly reason: string
     }
-  /** Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error. */
+  /**
+   * Likewise, in the name of the one it was for: a reset of a TCP connection, else an ICMP error;
+   * with an `mtu`, that it is larger than that.
+   */
   | {
       readonly kind: 'refusal'
       readonly port: VirtualPort
       readonly changes: readonly Action[]
+      readonly mtu: number
       readonly reason: string
     }
   /** Answers a DHCP client, at its port. */

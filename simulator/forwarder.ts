@@ -175,6 +175,8 @@ export class Forwarder {
     const strangers = this.#vports.removeStrangers(this.#tunnels.vports)
     this.#tunnels.removeStrangers()
     this.#meters.removeStrangers()
+    // Flows over narrow ways are taken over only where it is known that these are.
+    this.#flows.invalidate(this.#tunnels.check())
     this.#inherit()
     const { kept, removed } = adoptFlows({
       datapath: this.#datapath,

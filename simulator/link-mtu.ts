@@ -6,9 +6,14 @@
  * such a packet again, by itself and with its length known: then the router that would have to
  * send it answers that it is too big, or lets it be cut where its sender allows that.
  *
+ * The same goes for the way to another host, whose underlay may have a narrower link that cuts no
+ * packet. No router is there to say so: it is said in the name of the packet's receiver.
+ *
  * Where the link that a packet came in by carries nothing bigger than the one it leaves by, flows
  * ask nothing: a link's MTU is a promise of what comes in by it, too, and interfaces keep it.
  */
+import type { Way } from './peers.ts'
+import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -39,5 +44,24 @@ export function fitsLink(
     sim.story?.push(`router ${egress.router.name}: cut into fragments for an MTU of ${mtu}`)
   }
   if (sim.pathMtu === 0 || mtu < sim.pathMtu) sim.pathMtu = mtu
+  return true
+}
+
+/**
+ * Whether a packet may go to another host that has `port`, as far as its length goes. When it may
+ * not, its sender is told.
+ */
+export function fitsWay(sim: Simulation, port: VirtualPort, { host, mtu }: Way): boolean {
+  const promised = port.kind === 'bridge' ? port.bridge.mtu : port.mtu
+  if (mtu === 0 || (promised !== 0 && promised <= mtu)) return true
+  if (sim.length > mtu && !sim.mayCut) {
+    const { inPort } = sim.passage.frame
+    const reason = 'packet is too big for the way to another host'
+    sim.story?.push(`host ${host}: the way there takes packets of up to ${mtu} bytes`)
+    if (inPort === undefined || sim.consumed) sim.drop(reason)
+    else sim.refuse(inPort, reason, mtu)
+    return false
+  }
+  if (sim.lengthMax === 0 || mtu < sim.lengthMax) sim.lengthMax = mtu
   return true
 }

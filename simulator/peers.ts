@@ -26,11 +26,23 @@ export interface TunnelNeed {
   readonly port?: number
 }
 
+/**
+ * What a packet through a tunnel over IPv6 is longer outside than inside: the headers of IPv6, of UDP
+ * or none, of the tunnel, and of Ethernet within. Over IPv4 a router on the way cuts it.
+ */
+const overhead6: Readonly<Record<TunnelNeed['kind'], number>> = {
+  vxlan: 40 + 8 + 8 + 14,
+  geneve: 40 + 8 + 8 + 14,
+  gre: 40 + 8 + 14,
+}
+
 /** The way to another host. */
 export interface Way {
   readonly host: string
   readonly src: UnderlayAddress
   readonly dst: UnderlayAddress
+  /** The largest IP packet that it takes; 0 when all that come by it may be cut on the way. */
+  readonly mtu: number
   /** Out of the tunnel's vport. */
   readonly output: Action
 }
@@ -80,6 +92,8 @@ export class Peers {
   /** This host's ports by key. */
   readonly #keys = new Map<number, string>()
   readonly #ways = new Map<string, Way>()
+  /** What the underlay's paths to hosts carry, as far as it is known. */
+  readonly #paths = new Map<string, number>()
   readonly #tunnels = new Map<string, Tunnel>()
   readonly #ends = new Map<number, TunnelEnd>()
 
@@ -162,6 +176,16 @@ export class Peers {
       this.#ends.set(vport, { name, hosts: tunnel.hosts })
       tags.push(vportTag(vport))
     }
+    this.#findWays(moved)
+    return moved
+  }
+
+  /** Says what the underlay's path to a host carries, 0 for unknown. As `setVport`. */
+  setPathMtu(host: string, mtu: number): ReadonlySet<string> {
+    const moved = new Set<string>()
+    if ((this.#paths.get(host) ?? 0) === mtu) return moved
+    if (mtu === 0) this.#paths.delete(host)
+    else this.#paths.set(host, mtu)
     this.#findWays(moved)
     return moved
   }
@@ -255,8 +279,12 @@ export class Peers {
       const src = members.get(this.#host)
       if (vport === 0 || src === undefined) continue
       const output = Object.freeze({ kind: 'output', port: vport } as const)
-      for (const [host, dst] of members)
-        if (host !== this.#host && !ways.has(host)) ways.set(host, { host, src, dst, output })
+      for (const [host, dst] of members) {
+        if (host === this.#host || ways.has(host)) continue
+        const path = typeof dst === 'bigint' ? (this.#paths.get(host) ?? 0) : 0
+        const mtu = path === 0 ? 0 : path - overhead6[need.kind]
+        ways.set(host, { host, src, dst, mtu, output })
+      }
     }
     for (const host of new Set([...ways.keys(), ...this.#ways.keys()])) {
       const way = ways.get(host)
@@ -275,7 +303,8 @@ export function nameOf({ kind, port }: TunnelNeed): string {
 
 function isSame(a: Way | undefined, b: Way | undefined): boolean {
   if (a === undefined || b === undefined) return a === b
-  return a.src === b.src && a.dst === b.dst && equalOutputs(a.output, b.output)
+  const isSamePath = a.src === b.src && a.dst === b.dst && a.mtu === b.mtu
+  return isSamePath && equalOutputs(a.output, b.output)
 }
 
 function equalOutputs(a: Action, b: Action): boolean {

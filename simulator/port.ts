@@ -6,6 +6,7 @@ import type { Action } from '../packet/action.ts'
 import type { QosPolicy } from '../topology/model.ts'
 import type { VirtualBridge } from './bridge.ts'
 import { type Filtered, passOut } from './filter.ts'
+import { fitsWay } from './link-mtu.ts'
 import { mirrorAt } from './mirror.ts'
 import type { RemotePort } from './peers.ts'
 import type { VirtualRouterPort } from './router.ts'
@@ -89,11 +90,12 @@ export function exitPort(sim: Simulation, port: VirtualPort): VirtualPort | unde
   return undefined
 }
 
-function sendAway(sim: Simulation, { id }: VirtualPort, remote: RemotePort): undefined {
+function sendAway(sim: Simulation, port: VirtualPort, remote: RemotePort): undefined {
+  const { id } = port
   const { host, key, tunnel, way } = remote
   if (tunnel === undefined || way === undefined)
     return sim.drop('port is on another host that no tunnel leads to')
   sim.story?.push(`port ${id}: out to host ${host} by tunnel key ${key}`)
-  sim.send(host, tunnel, way.output)
+  if (fitsWay(sim, port, way)) sim.send(host, tunnel, way.output)
   return undefined
 }

@@ -298,11 +298,14 @@ export class Simulation extends Observation {
     return undefined
   }
 
-  /** Drops the packet and refuses it to its sender, back through `port`. */
-  refuse(port: VirtualPort, reason: string): undefined {
+  /**
+   * Drops the packet and refuses it to its sender, back through `port`: that it is prohibited, or
+   * larger than `mtu`.
+   */
+  refuse(port: VirtualPort, reason: string, mtu = 0): undefined {
     this.consumed = true
     const changes = this.changes(this.entered)
-    this.effects.push({ kind: 'refusal', port, changes, reason })
+    this.effects.push({ kind: 'refusal', port, changes, mtu, reason })
     return this.drop(reason)
   }
 

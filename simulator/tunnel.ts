@@ -8,6 +8,7 @@
  */
 import { fields } from '../packet/flow-key.ts'
 import { floodExterior, type VirtualBridge } from './bridge.ts'
+import { fitsWay } from './link-mtu.ts'
 import { floodBit, type TunnelEnd } from './peers.ts'
 import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import { type Simulation, word } from './simulation.ts'
@@ -37,7 +38,7 @@ export function floodPeers(sim: Simulation, ingress: VirtualBridgePort): void {
     if (reached.has(remote.host)) continue
     reached.add(remote.host)
     sim.story?.push(`bridge ${bridge.name}: out to host ${remote.host}, for all ports it has there`)
-    sim.send(remote.host, remote.flood, remote.way.output)
+    if (fitsWay(sim, port, remote.way)) sim.send(remote.host, remote.flood, remote.way.output)
   }
 }
 

@@ -1,8 +1,14 @@
 /** Keeps tunnel interfaces in the datapath as this host's zones say, and retries what could not be. */
 import { type Datapath, DatapathError } from '../datapath/datapath.ts'
+import type { UnderlayAddress } from '../packet/tunnel-source.ts'
 import type { TunnelNeed } from './peers.ts'
 import type { Tag } from './tag.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
+
+export const limits = {
+  /** Other hosts to which the path is looked at in one check. */
+  pathsPerCheck: 32,
+} as const
 
 /** Makes tunnel interfaces and removes them. Errors have a `code` and say what to do. */
 export interface TunnelDevices {
@@ -12,6 +18,8 @@ export interface TunnelDevices {
   remove(name: string): void
   /** Those there are, also of an agent before this one. */
   list(): readonly string[]
+  /** The largest packet that the underlay's path to an address carries; 0 when nobody knows. */
+  pathMtu(address: UnderlayAddress): number
 }
 
 /** A tunnel as it stands; `vport` undefined while it could not be made. */
@@ -31,6 +39,8 @@ export class Tunnels {
   readonly #topology: VirtualTopology
   readonly #devices: TunnelDevices
   readonly #made = new Map<string, Made>()
+  /** Whose path is looked at next. */
+  #nextPath = 0
 
   constructor(datapath: Datapath, topology: VirtualTopology, devices: TunnelDevices) {
     this.#datapath = datapath
@@ -67,7 +77,21 @@ export class Tunnels {
       made.problem = 'the interface has gone'
       tags.push(...this.#topology.setTunnel(name, 0))
     }
-    return [...tags, ...this.sync()]
+    return [...tags, ...this.sync(), ...this.#measurePaths()]
+  }
+
+  /** Hears what the kernel has learned of the paths to other hosts where nobody cuts a packet. */
+  #measurePaths(): Tag[] {
+    const ways = [...this.#topology.peers.ways.values()].filter(
+      ({ dst }) => typeof dst === 'bigint',
+    )
+    const tags: Tag[] = []
+    for (let left = Math.min(ways.length, limits.pathsPerCheck); left > 0; left--) {
+      const way = ways[this.#nextPath++ % ways.length]
+      if (way === undefined) continue
+      tags.push(...this.#topology.setPathMtu(way.host, this.#devices.pathMtu(way.dst)))
+    }
+    return tags
   }
 
   /** Removes tunnel interfaces of an agent before this one that no zone needs now. */
@@ -114,4 +138,5 @@ export const noDevices: TunnelDevices = {
   ensure() {},
   remove() {},
   list: () => [],
+  pathMtu: () => 0,
 }

@@ -166,6 +166,12 @@ export class VirtualTopology {
     return this.#takeTags()
   }
 
+  /** Says what the underlay's path to a host carries, 0 for unknown. */
+  setPathMtu(host: string, mtu: number): readonly Tag[] {
+    this.#reach(this.peers.setPathMtu(host, mtu))
+    return this.#takeTags()
+  }
+
   /** Notes that other hosts' ports are reached otherwise, or are other hosts' now. */
   #reach(moved: ReadonlySet<string>): void {
     for (const id of moved) {

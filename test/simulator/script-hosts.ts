@@ -4,6 +4,7 @@
  *   zone ID KIND [udp=PORT]             joins ZONE HOST ADDRESS         alive HOST
  *   told BRIDGE MAC PORT HOST           told-neighbor ROUTER ADDRESS MAC PORT HOST
  *   from TUNNEL INTERFACE PACKET key=N ip=ADDRESS      a packet out of a tunnel, of a station as if
+ *   path ADDRESS MTU                    what the underlay's path there carries, within a second
  *   facts                                              it were at INTERFACE; what others are told
  */
 import { formatIp, parseIp, parseIpv6 } from '../../packet/address.ts'
@@ -24,6 +25,9 @@ export const hostChanges: Readonly<Record<string, (world: World, words: Words) =
 
   joins: (world, { plain: [zone = '', host = '', address = ''] }) =>
     world.put(put('zoneMember', { id: zoneMemberId(zone, host), zone, host, address })),
+
+  path: (world, { plain: [address = '', mtu] }) =>
+    world.paths.set(parseIp(address) ?? parseIpv6(address) ?? 0, Number(mtu)),
 
   alive: (world, { plain: [id = ''] }) =>
     world.put(put('hostAlive', { id, since: '2020-01-01T00:00:00Z' })),

@@ -9,8 +9,10 @@ import {
 } from '../../datapath/memory.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey } from '../../packet/flow-key.ts'
+import type { UnderlayAddress } from '../../packet/tunnel-source.ts'
 import { Forwarder } from '../../simulator/forwarder.ts'
 import { stateKey } from '../../simulator/peers.ts'
+import { noDevices } from '../../simulator/tunnels.ts'
 import { type Kind, type ObjectOf, schemas } from '../../topology/model.ts'
 import type { Change, ChangeBatch } from '../../topology/store.ts'
 
@@ -95,6 +97,8 @@ export interface WorldOptions extends MemoryDatapathOptions {
 export class World {
   nowMs = 1_000_000
   readonly topology = new Topology()
+  /** What the underlay's paths to other hosts carry. */
+  readonly paths = new Map<UnderlayAddress, number>()
   readonly datapath: MemoryDatapath
   forwarder: Forwarder
   readonly #flowLimit: number | undefined
@@ -112,7 +116,8 @@ export class World {
   #start(): Forwarder {
     const limit = this.#flowLimit === undefined ? {} : { flowLimit: this.#flowLimit }
     const now = () => this.nowMs
-    return new Forwarder({ datapath: this.#forwarded, host, now, epoch: 1, ...limit })
+    const tunnels = { ...noDevices, pathMtu: (to: UnderlayAddress) => this.paths.get(to) ?? 0 }
+    return new Forwarder({ datapath: this.#forwarded, host, now, epoch: 1, tunnels, ...limit })
   }
 
   put(...items: readonly Item[]): void {
