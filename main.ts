@@ -167,9 +167,14 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
     hostId,
     flowLimit: settings.flowLimit,
     datapath: settings.datapath,
+    stateFile: stateFileOf(settings),
   })
   const gateway = startGateway({ store, links, hostId, connections: openConnections() })
   return { hostId, store, forwarding, gateway, speakers, stopFollowing }
+}
+
+function stateFileOf({ runDir }: Pick<Settings, 'runDir'>): string {
+  return join(runDir, 'flow-state')
 }
 
 /** Stops once on a signal, within a bound, and exits. */
@@ -209,6 +214,7 @@ export async function clean(): Promise<void> {
   })
   removeTunnels()
   await removeAll({ links: openLinks() })
+  rmSync(stateFileOf(settings), { force: true })
 }
 
 function runningAgent(settings: Settings): number | undefined {

@@ -19,6 +19,8 @@ const log = createDebug('midonet:forwarding')
 export const limits = {
   /** Waiting for the worker to take a change, or to answer a question. */
   answerMs: 8_000,
+  /** Until it has written down what it knows and is gone. */
+  closeMs: 4_000,
   /** Pause before a dead worker is started again; doubles up to the second figure. */
   restartMs: 100,
   restartMsMax: 5_000,
@@ -207,7 +209,7 @@ export class Forwarding {
     if (worker !== undefined) {
       const gone = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
       this.#post({ kind: 'close' })
-      const timer = setTimeout(() => void worker.terminate(), 2_000)
+      const timer = setTimeout(() => void worker.terminate(), limits.closeMs)
       await gone
       clearTimeout(timer)
     }

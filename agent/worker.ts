@@ -21,12 +21,15 @@ import type { ChangeBatch, Revision } from '../topology/store.ts'
 import { runDpctl } from './dpctl.ts'
 import { type OpenedDatapath, openDatapath } from './open-datapath.ts'
 import type { Settings } from './settings.ts'
+import { readStateFile, StateFile } from './state-file.ts'
 import { tunnelDevices } from './tunnel.ts'
 
 export interface WorkerSettings {
   readonly hostId: string
   readonly flowLimit: number
   readonly datapath: Settings['datapath']
+  /** Where connections are written down for the next agent. */
+  readonly stateFile: string
 }
 
 /** From the main thread. `snapshot` comes first, once. */
@@ -118,38 +121,56 @@ function work(
   const answer = (message: WorkerAnswer) => port.postMessage(message)
   const { kind, wakeFd, features } = datapath
   answer({ kind: 'ready', wakeFd, datapath: kind, why, features })
+  const file = new StateFile(settings.stateFile, forwarder, performance.now())
   let known = false
   for (;;) {
     for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
       const request: WorkerRequest = next.message
-      if (request.kind === 'close') return
-      hear({ forwarder, datapath }, request, answer)
+      if (request.kind === 'close') {
+        if (known) file.close()
+        return
+      }
+      hear({ forwarder, datapath, stateFile: settings.stateFile }, request, answer)
       known ||= request.kind === 'snapshot'
     }
     // Before the topology is known every packet would look like one for nobody.
     const handled = known ? forwarder.round(limits.upcallsPerRound) : 0
-    if (known) forwarder.tick()
+    if (known) {
+      forwarder.tick()
+      file.tick(performance.now())
+    }
     for (const value of forwarder.takeHealth()) answer({ kind: 'health', value })
     const facts = forwarder.takeFacts()
     if (facts.length > 0) answer({ kind: 'facts', facts })
     // Not all that was asked for: nothing is left, and the wait tells what has come since.
-    if (handled < limits.upcallsPerRound) datapath.wait(known ? waitFor(forwarder) : limits.waitMs)
+    if (handled < limits.upcallsPerRound)
+      datapath.wait(known ? waitFor(forwarder, file) : limits.waitMs)
   }
 }
 
-function waitFor(forwarder: Forwarder): number {
-  return Math.max(1, Math.min(limits.waitMs, Math.ceil(forwarder.nextTimeoutMs())))
+function waitFor(forwarder: Forwarder, file: StateFile): number {
+  const fileMs = file.nextMs - performance.now()
+  return Math.max(
+    1,
+    Math.min(limits.waitMs, Math.ceil(Math.min(forwarder.nextTimeoutMs(), fileMs))),
+  )
+}
+
+interface Hearing {
+  readonly forwarder: Forwarder
+  readonly datapath: Datapath
+  readonly stateFile: string
 }
 
 function hear(
-  { forwarder, datapath }: { readonly forwarder: Forwarder; readonly datapath: Datapath },
+  { forwarder, datapath, stateFile }: Hearing,
   request: Exclude<WorkerRequest, { kind: 'close' }>,
   answer: (message: WorkerAnswer) => void,
 ): void {
   switch (request.kind) {
     case 'snapshot':
       forwarder.apply(request.batch)
-      forwarder.adopt()
+      forwarder.adopt(readStateFile(stateFile))
       answer({ kind: 'applied', revision: request.batch.revision })
       return
     case 'batch':

@@ -25,6 +25,8 @@ export interface AdoptionWorld {
   readonly learning: Learning
   readonly sim: Simulation
   readonly nowMs: number
+  /** Takes in what the agent before wrote down of connections. */
+  readonly recall: () => void
 }
 
 /** Compares every flow in the datapath with a simulation of it; keeps it or removes it. */
@@ -33,6 +35,8 @@ export function adoptFlows(world: AdoptionWorld): { kept: number; removed: numbe
   const installed = [...world.datapath.flows()].sort(byIdleness)
   for (const flow of installed) inheritMacs(world, flow)
   const undecided = installed.filter((flow) => !inheritState(world, flow))
+  // Flows are newer than what was written: they come first. Those of ways back may need it.
+  world.recall()
   let kept = installed.length - undecided.length
   for (const flow of undecided) {
     if (judge(world, flow)) kept++

@@ -130,6 +130,11 @@ export class FlowState {
     yield* this.#entries
   }
 
+  /** All entries of now, for whoever looks at them little by little. */
+  snapshot(): readonly StateEntry[] {
+    return this.#entries.slice()
+  }
+
   /** Takes in what another host has told of, if there is room. */
   put(entry: StateEntry, seenMs: number, tags: Tag[]): void {
     this.#add(entry, seenMs, tags)

@@ -9,6 +9,7 @@ import createDebug from 'debug'
 import type { Datapath, Upcall } from '../datapath/datapath.ts'
 import { parseIp, parseIpv6, parseMac } from '../packet/address.ts'
 import { wordsOf6 } from '../packet/address6.ts'
+import { MalformedError } from '../packet/bytes.ts'
 import type { ChangeBatch } from '../topology/store.ts'
 import { adoptFlows } from './adoption.ts'
 import { Delivery } from './delivery.ts'
@@ -20,6 +21,7 @@ import type { DeliveryCounters } from './packet-in-hand.ts'
 import { type SharedFact, Sharing } from './sharing.ts'
 import { Simulation } from './simulation.ts'
 import { StateLink } from './state-link.ts'
+import { type Remembered, recallState, statePages } from './state-memory.ts'
 import { type SharingCounters, StateSharing } from './state-sharing.ts'
 import type { Tag } from './tag.ts'
 import { type TraceResult, tracePacket } from './trace.ts'
@@ -170,8 +172,10 @@ export class Forwarder {
   /**
    * Takes over what an agent before this one left in the datapath, once, after the first snapshot.
    * Flows that a simulation of today would install too stay as they are; traffic notices nothing.
+   * `remembered` is what that agent wrote down of its `statePages`. What is left of it is no worse
+   * for ending early: what cannot be read ends it, and is told.
    */
-  adopt(): void {
+  adopt(remembered?: Remembered): void {
     const strangers = this.#vports.removeStrangers(this.#tunnels.vports)
     this.#tunnels.removeStrangers()
     this.#meters.removeStrangers()
@@ -185,10 +189,31 @@ export class Forwarder {
       learning: this.#learning,
       sim: this.#sim,
       nowMs: this.#now(),
+      recall: () => this.#recall(remembered),
     })
     this.#isSettled = true
     this.#states.meet()
     log('adopted %d flows, removed %d flows and %d ports', kept, removed, strangers)
+  }
+
+  #recall(remembered: Remembered | undefined): void {
+    if (remembered === undefined) return
+    try {
+      const count = recallState(remembered, this.topology, this.#now())
+      log('remembered %d connections', count)
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error
+      log('what was written down of connections ends early: %s', error.message)
+    }
+  }
+
+  get hasState(): boolean {
+    return this.topology.state.size > 0
+  }
+
+  /** Flow state for an agent after this one, as messages; see `statePages`. */
+  statePages(): IterableIterator<Uint8Array> {
+    return statePages(this.topology, this.#now)
   }
 
   /** Learns what an agent of this host has told the others: it has to be seen again soon. */

@@ -6,12 +6,13 @@
  * - Of entries that share a tuple, so that one only can stand, the higher version of the same way
  *   there counts; else the one used last, by a second or more; else the one with the lower tuple.
  */
+import type { Balancers } from './balancers.ts'
 import { flagsOf } from './flow-state.ts'
 import type { Zone } from './passage.ts'
 import { isClosing, type StateEntry, type StateKey } from './state-entry.ts'
-import type { EntryRecord } from './state-message.ts'
+import type { EntryRecord, StickRecord } from './state-message.ts'
 import { entryOf, setFlags } from './state-record.ts'
-import type { Tag } from './tag.ts'
+import { stickTag, type Tag } from './tag.ts'
 
 export const limits = {
   /** Times of use this close say nothing about which of two entries is the older. */
@@ -53,7 +54,7 @@ export function mergeEntry(
     if (found !== undefined) rivals.add(found.entry)
   }
   for (const one of rivals) {
-    if (isSame(one, told)) return mergeSame(one, record, teller, seenMs, tags)
+    if (isSameEntry(one, told)) return mergeSame(one, record, teller, seenMs, tags)
     // A late message of one who has told of what came after it.
     if (isLate(one, teller)) return ignored
     if (!yields(one, told, seenMs)) return { kind: 'kept', entry: one }
@@ -105,14 +106,16 @@ function share(entry: StateEntry, record: EntryRecord, { from, epoch, number }: 
   }
 }
 
-function findKey(zone: Zone, { zone: word, src, dst, ports, entry }: StateKey) {
+/** What a zone knows of a key. */
+export function findKey(zone: Zone, { zone: word, src, dst, ports, entry }: StateKey) {
   const kind = (word >>> 8) & 7
   for (const one of [0, 1, 2, 3, 4, 5, 6] as const)
     if (one === kind) return zone.state.find(entry.zoneNumber, one, entry.protocol, src, dst, ports)
   return undefined
 }
 
-function isSame(one: StateEntry, other: StateEntry): boolean {
+/** Whether both ways are the same. */
+export function isSameEntry(one: StateEntry, other: StateEntry): boolean {
   return equalKeys(one.forward, other.forward) && equalKeys(one.backward, other.backward)
 }
 
@@ -152,4 +155,24 @@ function compare(a: StateEntry, b: StateEntry): number {
 
 function wordsOf({ book }: StateEntry, address: number): readonly number[] {
   return book?.wordsOf(address) ?? [address >>> 0]
+}
+
+/** Brings the choice of a sticky VIP in: of two the one used last counts. False without the VIP. */
+export function mergeStick(
+  { vip: id, member, client, ageMs }: StickRecord,
+  balancers: Balancers,
+  nowMs: number,
+  tags: Tag[],
+): boolean {
+  const vip = balancers.vip(id)
+  if (vip === undefined) return false
+  const seenMs = nowMs - ageMs
+  const stick = vip.stickOf(client)
+  if (stick !== undefined && stick.lastSeenMs > seenMs) return true
+  if (stick?.member === member) stick.lastSeenMs = seenMs
+  else {
+    vip.stick(client, member, seenMs)
+    tags.push(stickTag(id, client))
+  }
+  return true
 }

@@ -249,8 +249,20 @@ function readEntry(reader: Reader, name: () => string): EntryRecord {
   const there = readTuple(reader, isIpv6)
   const back = readTuple(reader, isIpv6)
   const flags = bits & 0x0f
-  const entry = { kind: 'entry', zoneKind, zone, keyKind, protocol, flags } as const
-  return { ...entry, version: number, ageMs, ingress, egress, there, back }
+  return {
+    kind: 'entry',
+    zoneKind,
+    zone,
+    keyKind,
+    protocol,
+    flags,
+    version: number,
+    ageMs,
+    ingress,
+    egress,
+    there,
+    back,
+  }
 }
 
 function readTuple(reader: Reader, isIpv6: boolean): StateTuple {

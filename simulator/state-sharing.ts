@@ -25,11 +25,11 @@ import {
 import { keyKinds, StateEntry } from './state-entry.ts'
 import { StateFetch } from './state-fetch.ts'
 import { messageOf, type StateLink } from './state-link.ts'
-import { mergeEntry } from './state-merge.ts'
-import type { StateRecord, StickRecord } from './state-message.ts'
+import { mergeEntry, mergeStick } from './state-merge.ts'
+import type { StateRecord } from './state-message.ts'
 import { keyKindOf, recordOf } from './state-record.ts'
 import { limits as waitingLimits } from './state-waiting.ts'
-import { stickTag, type Tag } from './tag.ts'
+import type { Tag } from './tag.ts'
 import type { VirtualTopology } from './virtual-topology.ts'
 
 export const limits = {
@@ -304,7 +304,7 @@ export class StateSharing {
         return true
       }
       case 'stick':
-        return this.#takeStick(record, nowMs)
+        return mergeStick(record, this.#world.topology.balancers, nowMs, this.#tags)
       case 'fetch':
         this.#fetch.answer(from, record.port, record.request)
         return true
@@ -312,20 +312,6 @@ export class StateSharing {
         if (this.#fetch.end(record.request)) this.#world.settled()
         return true
     }
-  }
-
-  #takeStick({ vip: id, member, client, ageMs }: StickRecord, nowMs: number): boolean {
-    const vip = this.#world.topology.balancers.vip(id)
-    if (vip === undefined) return false
-    const seenMs = nowMs - ageMs
-    const stick = vip.stickOf(client)
-    if (stick !== undefined && stick.lastSeenMs > seenMs) return true
-    if (stick?.member === member) stick.lastSeenMs = seenMs
-    else {
-      vip.stick(client, member, seenMs)
-      this.#tags.push(stickTag(id, client))
-    }
-    return true
   }
 
   /** The exterior ports that a walk's packet leaves by, here and on other hosts. */

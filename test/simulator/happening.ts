@@ -326,11 +326,11 @@ export const topologyChange: fc.Arbitrary<Happening> = fc.oneof(
 /** The agent dies, the topology changes, a new agent starts. */
 const restart = happening(
   'restart',
-  fc.array(topologyChange, { maxLength: 4 }),
-  (world, meanwhile) =>
+  fc.tuple(fc.array(topologyChange, { maxLength: 4 }), fc.boolean()),
+  (world, [meanwhile, isRemembered]) =>
     world.restart(() => {
       for (const one of meanwhile) one.run(world)
-    }),
+    }, isRemembered),
 )
 
 /** Interfaces that come and go, time, and agents that die. */

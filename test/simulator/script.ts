@@ -8,7 +8,8 @@
  *   bind PORT INTERFACE [host=HOST] [key=N]              [port=ID] [weight=N] [blackhole|reject]
  *   remove KIND ID
  *   send INTERFACE PACKET                      hit INTERFACE PACKET   (same, no detail)
- *   wait SECONDS      flows      status NAME…  restart      trace PORT PACKET
+ *   wait SECONDS      flows      status NAME…  restart [remembered=SECONDS]
+ *   trace PORT PACKET
  *   lose INTERFACE    gain INTERFACE
  *
  * Chains and groups: see script-policy.ts. Load balancing: script-balance.ts. IPv6: see script6.ts. DHCP, policies, MTUs, traces: see script-service.ts. Mirrors: see script-mirror.ts. Other hosts: script-hosts.ts. `quotes` shows ids and quotes of ICMP messages from then on.
@@ -126,7 +127,15 @@ const changes: Readonly<Record<string, Command>> = {
     world.remove(kind, id)
   },
 
-  restart: (world) => world.restart(),
+  /** The agent after this one starts so many seconds after this one has written down its state. */
+  restart(world, { options }) {
+    const seconds = options.get('remembered')
+    const pass = () => {
+      world.nowMs += Number(seconds ?? 0) * 1000
+    }
+    world.restart(pass, seconds !== undefined)
+  },
+
   lose: (world, { plain: [name = ''] }) => world.datapath.loseInterface(name),
   gain: (world, { plain: [name = ''] }) => world.datapath.gainInterface(name),
 }

@@ -130,14 +130,18 @@ export class World {
     if (!this.#isDead) this.forwarder.apply(batch)
   }
 
-  /** As if the agent had died and a new one had started over the same datapath. */
-  restart(meanwhile: () => void = () => undefined): void {
+  /**
+   * As if the agent had died and a new one had started over the same datapath; with `isRemembered`
+   * after it had written down what it knew of connections.
+   */
+  restart(meanwhile: () => void = () => undefined, isRemembered = false): void {
+    const [thenMs, pages] = [this.nowMs, isRemembered ? [...this.forwarder.statePages()] : []]
     this.#isDead = true
     meanwhile()
     this.#isDead = false
     this.forwarder = this.#start()
     this.forwarder.apply(this.topology.snapshot())
-    this.forwarder.adopt()
+    this.forwarder.adopt(isRemembered ? { pages, agoMs: this.nowMs - thenMs } : undefined)
   }
 
   /** Receives a frame on an interface, handles it, and says what left. */
