@@ -70,7 +70,8 @@ export class FactWriter {
 function writeFact(draft: Draft, { kind, id, value }: SharedFact, host: string): void {
   const known = draft.get(kind, id)
   if (value === undefined) {
-    if (known?.host === host) draft.delete(kind, id)
+    // One that is gone with the host's lease is not to come back.
+    if (known === undefined || known.host === host) draft.delete(kind, id)
     return
   }
   // Kind and value are of one fact; the type system loses that.

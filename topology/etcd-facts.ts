@@ -4,6 +4,7 @@ import { type Clock, realClock } from './clock.ts'
 import { StoreError } from './error.ts'
 import { isLostFact, restore } from './etcd-commit.ts'
 import type { Lease } from './etcd-lease.ts'
+import { nameOf } from './overlay.ts'
 import type { Change, Store } from './store.ts'
 
 const log = debug('midonet:etcd')
@@ -35,11 +36,18 @@ export class LostFacts {
   /** Looks for facts of this host that others saw go, among what was just applied. */
   hear(changes: readonly Change[]): void {
     for (const change of changes)
-      if (isLostFact(change, this.#host)) this.#lost.set(`${change.kind} ${change.id}`, change)
+      if (isLostFact(change, this.#host)) this.#lost.set(nameOf(change), change)
     if (this.#lost.size === 0 || this.#isWriting || this.#isClosed) return
     // Taking one that stands costs a call; writing with one that is gone costs one more.
     this.#lease.lost()
     void this.#write()
+  }
+
+  /** Facts that the host has withdrawn itself meanwhile; whether one of them was to be written. */
+  forget(names: readonly string[]): boolean {
+    let isAny = false
+    for (const name of names) if (this.#lost.delete(name)) isAny = true
+    return isAny
   }
 
   close(): void {
@@ -52,7 +60,8 @@ export class LostFacts {
       const batch = [...this.#lost].slice(0, limits.batch)
       try {
         await this.#store.transact((draft) => {
-          for (const [, change] of batch) restore(draft, change)
+          for (const [name, change] of batch)
+            if (this.#lost.get(name) === change) restore(draft, change)
         })
       } catch (error) {
         log('%d facts of this host could not be written again: %s', batch.length, error)

@@ -25,6 +25,7 @@ import type { ReplicaFile } from './etcd-replica.ts'
 import { isEphemeral } from './host-schema.ts'
 import { type Kind, kinds, type ObjectOf } from './model.ts'
 import type { Objects } from './objects.ts'
+import { nameOf } from './overlay.ts'
 import { TransactionQueue } from './queue.ts'
 import type { Change, ChangeBatch, Draft, Revision, Store } from './store.ts'
 import { type Group, type Job, type Staged, stageJobs, Watchers } from './transaction.ts'
@@ -169,6 +170,8 @@ export class EtcdStore implements Store {
       const isOnline = await this.#waitOnline()
       if (!isOnline) return this.#refuse(jobs)
       const group = stageJobs(this.#objects, jobs)
+      // What is withdrawn while it is to be written again stays away: the group may do both.
+      if (this.#facts.forget(group.staged.flatMap(({ missed }) => [...missed]))) continue
       const writes = group.staged.some(({ changes }) => changes.length > 0)
       const rests = group.staged.some(({ changes }) => changes.length === 0)
       // What failed or found nothing to do must not have looked at what is old.
@@ -196,7 +199,7 @@ export class EtcdStore implements Store {
       const { staged } = stageJobs(this.#objects, [job])
       const isDoubtful = staged.some(
         ({ changes, failure, missed }) =>
-          changes.length > 0 || missed === true || doubtful.has(codeOf(failure?.reason)),
+          changes.length > 0 || missed.size > 0 || doubtful.has(codeOf(failure?.reason)),
       )
       if (isDoubtful) job.reject(this.#why)
       else settle({ staged })
@@ -283,13 +286,14 @@ export class EtcdStore implements Store {
     const changes = differences(this.#objects, entries)
     log('read revision %d: %d keys, %d changes', revision, entries.length, changes.length)
     this.#origin = { cluster, revision }
-    const id = this.#commit?.id
-    if (this.#commit !== undefined && entries.some(({ value }) => value === id))
-      this.#commit.landed = true
+    const commit = this.#commit
+    if (commit !== undefined && entries.some(({ value }) => value === commit.id))
+      commit.landed = true
     this.#publish(changes)
     this.#parts.replica.write(this.#revision, changes, this.#origin)
     this.#wake()
     this.#facts.hear(changes)
+    if (commit?.landed) this.#facts.forget(withdrawnBy(commit.group))
   }
 
   #apply(events: readonly WatchEvent[], revision: number): void {
@@ -300,6 +304,8 @@ export class EtcdStore implements Store {
     if (commit !== undefined && events.some(({ value }) => value === commit.id)) {
       commit.landed = true
       changes = commit.group.changes
+      // They may have gone with the lease before.
+      this.#facts.forget(withdrawnBy(commit.group))
       for (const one of commit.group.staged) {
         this.#publish(one.changes)
         if (one.failure === undefined) one.job.resolve()
@@ -350,6 +356,10 @@ export class EtcdStore implements Store {
   #wake(): void {
     for (const done of [...this.#waits]) done()
   }
+}
+
+function withdrawnBy({ changes }: Group): readonly string[] {
+  return changes.filter(({ value }) => value === undefined).map(nameOf)
 }
 
 /** Answers those that are not answered with the commit itself. */

@@ -11,6 +11,11 @@ interface Place {
   readonly id: string
 }
 
+/** An object's kind and id in one word. */
+export function nameOf({ kind, id }: Place): string {
+  return `${kind}/${id}`
+}
+
 /** A draft that shows its base with its own writes over it. The base must not change meanwhile. */
 export class Overlay implements Draft, Indexed {
   readonly #base: Indexed
@@ -20,7 +25,7 @@ export class Overlay implements Draft, Indexed {
   readonly #touched = new Map<string, Place>()
   readonly #kinds = new Set<Kind>()
   #sealed = false
-  #missed = false
+  readonly #missed = new Set<string>()
 
   constructor(base: Indexed) {
     this.#base = base
@@ -56,12 +61,12 @@ export class Overlay implements Draft, Indexed {
   }
 
   delete(kind: Kind, id: string): void {
-    this.#missed ||= this.get(kind, id) === undefined
+    if (this.get(kind, id) === undefined) this.#missed.add(nameOf({ kind, id }))
     this.#write(kind, id, undefined)
   }
 
-  /** Whether something was to be deleted that was not there. */
-  get missed(): boolean {
+  /** Names of what was to be deleted and was not there. */
+  get missed(): ReadonlySet<string> {
     return this.#missed
   }
 
@@ -103,11 +108,11 @@ export class Overlay implements Draft, Indexed {
   }
 
   #touch(kind: Kind, id: string): void {
-    this.#touched.set(`${kind}/${id}`, { kind, id })
+    this.#touched.set(nameOf({ kind, id }), { kind, id })
     this.#kinds.add(kind)
   }
 
   #isTouched(kind: Kind, id: string): boolean {
-    return this.#kinds.has(kind) && this.#touched.has(`${kind}/${id}`)
+    return this.#kinds.has(kind) && this.#touched.has(nameOf({ kind, id }))
   }
 }

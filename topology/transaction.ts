@@ -19,8 +19,8 @@ export interface Staged {
   readonly job: Job
   readonly changes: readonly Change[]
   readonly failure?: { readonly reason: unknown }
-  /** It deleted what is not there. */
-  readonly missed?: boolean
+  /** Names of what it was to delete and what is not there. */
+  readonly missed: ReadonlySet<string>
 }
 
 /** What a group of transactions comes to. */
@@ -42,7 +42,7 @@ export function stageJobs(base: Indexed, jobs: readonly Job[]): Group {
       group.absorb(changes)
       return { job, changes, missed: draft.missed }
     } catch (reason) {
-      return { job, changes: [], failure: { reason } }
+      return { job, changes: [], failure: { reason }, missed: new Set() }
     } finally {
       draft.seal()
     }

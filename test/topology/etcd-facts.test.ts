@@ -61,6 +61,16 @@ test('what has no place any more keeps nothing else away', async (t) => {
   t.true(await clock.until(() => has('b')))
 })
 
+test('what the host withdraws meanwhile stays away', async (t) => {
+  const { facts, clock, has } = world([new StoreError('BUSY', 'later')])
+  facts.hear([gone('a'), gone('b')])
+  t.true(facts.forget(['portActive/a', 'portActive/c']))
+  t.false(facts.forget(['portActive/a']))
+  t.true(await clock.until(() => has('b')))
+  await clock.until(() => false, 1_000)
+  t.false(has('a'))
+})
+
 test('nothing is asked any more after the end', async (t) => {
   const { facts, clock, has } = world([new StoreError('BUSY', 'later')])
   facts.hear([gone('a')])
