@@ -69,10 +69,7 @@ export function readCniRequest(body: unknown): CniRequest {
 }
 
 const mac = z.string().refine((value) => parseMac(value) !== undefined, 'must be a MAC address')
-const groups = z.union([
-  z.array(nameSchema).max(16),
-  z.string().transform((value) => value.split(/[,+]/).map((name) => name.trim())),
-])
+const groups = z.union([z.array(nameSchema).max(16), z.string().transform(namesIn)])
 const portMapping = z.object({
   hostPort: z.int().min(0).max(65_535),
   containerPort: z.int().min(1).max(65_535),
@@ -155,8 +152,11 @@ export function readCniConfig(config: Readonly<Record<string, unknown>>): CniCon
 const mesosSchema = z.object({
   network_info: z.object({
     ip_addresses: z.array(z.object({ ip_address: z.string().optional() })).default([]),
+    // A list that is empty is left out, and the object around it stays.
     labels: z
-      .object({ labels: z.array(z.object({ key: z.string(), value: z.string().optional() })) })
+      .object({
+        labels: z.array(z.object({ key: z.string(), value: z.string().optional() })).default([]),
+      })
       .optional(),
     port_mappings: z
       .array(
@@ -206,12 +206,17 @@ export function readWishes(config: CniConfig, args: string): Wishes {
   return {
     ips: ipLists.find((list) => list.length > 0) ?? [],
     mac: (config.runtimeConfig.mac ?? own.mac ?? variables.get('MAC'))?.toLowerCase(),
-    securityGroups: label?.value === undefined ? config.securityGroups : label.value.split(/[,+]/),
+    securityGroups: label?.value === undefined ? config.securityGroups : namesIn(label.value),
     portMappings: [
       ...(config.runtimeConfig.portMappings ?? []),
       ...read(z.array(portMapping), ports, 'port_mappings.'),
     ],
   }
+}
+
+/** Names with commas between them, or `+`. */
+function namesIn(text: string): readonly string[] {
+  return text.split(/[,+]/).map((name) => name.trim())
 }
 
 function split(text: string, by: string): readonly [string, string] {

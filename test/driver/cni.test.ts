@@ -103,6 +103,17 @@ test('Mesos tells labels, addresses and ports in its own way', async (t) => {
   t.like(store.list('endpoint')[0], { address: '10.9.0.40/24', securityGroups: ['web'] })
   t.like(store.list('endpoint')[0]?.publications[0], { hostPort: 31_999, port: 80 })
   await call('DEL', 'a')
+  const several = { labels: [{ key: 'org.midonet.security-groups', value: 'web, db' }] }
+  await store.transact((draft) => draft.put('chain', { id: 'db', name: 'db' }))
+  const told = async (at: string, labels: object) => {
+    const mesos = { args: { 'org.apache.mesos': { network_info: { name: 'blue', labels } } } }
+    const { code } = await call('ADD', at, { config: { ...config, ...mesos } })
+    const groups = store.list('endpoint')[0]?.securityGroups
+    await call('DEL', at)
+    return { code, groups }
+  }
+  t.deepEqual(await told('c', several), { code: 0, groups: ['web', 'db'] })
+  t.deepEqual(await told('d', {}), { code: 0, groups: undefined }, 'labels without any')
   const asked = await call('ADD', 'b', {
     args: 'IgnoreUnknown=1;IP=10.9.0.50;MAC=02:00:00:00:00:AA',
   })

@@ -2,6 +2,7 @@
  * The CNI plugin as container runtimes run it, on a machine without Docker: the calls of the
  * specification one by one, podman, and the agent's and the containers' deaths.
  */
+import { readFileSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
@@ -215,17 +216,56 @@ test.serial('attachments outlive the agent; what died with a namespace is remove
   t.true(await reaches('c', '10.9.0.2'))
 })
 
+function example(name: string) {
+  return JSON.parse(readFileSync(new URL(`../../../examples/cni/${name}`, import.meta.url), 'utf8'))
+}
+
+/** What Mesos' network/cni isolator asks of a configuration, or it leaves the network out. */
+function isForMesos({ name, type, ipam }: Record<string, unknown>): boolean {
+  const plugins: unknown[] = ['midonet-cni']
+  return (
+    typeof name === 'string' &&
+    plugins.includes(type) &&
+    (ipam === undefined || plugins.includes(Object(ipam).type))
+  )
+}
+
+test.serial('the example of Mesos, called as its isolator calls it', async (t) => {
+  const config = example('mesos.json')
+  t.true(isForMesos(config))
+  const [network_info] = example('mesos-task.json').container.network_infos
+  t.is(network_info.name, config.name)
+  const [label] = network_info.labels.labels
+  const made = await engine.midonet('cli', '-e', `chain create name ${label.value}`)
+  t.is(made.code, 0, made.stderr)
+  // Kept, and given again for DEL, which for an orphan knows no namespace.
+  const kept = { ...config, args: { 'org.apache.mesos': { network_info } } }
+  const container = '5baff64c-d028-47ba-864e-a5ee679fc069'
+  const path = `/run/mesos/isolators/network/cni/${container}/ns`
+  const handle = 'mkdir -p "$(dirname "$1")"; touch "$1"; mount --bind /run/netns/d "$1"'
+  t.is((await engine.run('sh', '-ec', handle, 'sh', path)).code, 0)
+  const variables = { CNI_CONTAINERID: container, CNI_NETNS: path, CNI_PATH: '/opt/cni/bin' }
+  const added = await must(t, 'ADD', 'd', kept, variables)
+  t.like(added, { ip4: { ip: '10.20.1.0/16', gateway: '10.20.0.1' }, dns: config.dns })
+  t.true(await reaches('d', hostAddress), 'an executor reaches the Mesos agent')
+  const [endpoint] = (await engine.objects('endpoint')).filter(
+    ({ cni }) => Object(cni).container === container,
+  )
+  t.like(endpoint, {
+    securityGroups: [label.value],
+    publications: [{ hostPort: network_info.port_mappings[0].host_port, port: 80 }],
+  })
+  await engine.run('umount', path)
+  await must(t, 'DEL', 'd', kept, { CNI_CONTAINERID: container, CNI_NETNS: '' })
+  t.is((await inside('d', 'ip', 'link', 'show', 'eth0')).code, 1)
+  const gone = await engine.midonet('cli', '-e', `chain ${label.value} delete`)
+  t.is(gone.code, 0, gone.stderr)
+})
+
 /** Podman with its networks by CNI, and an image that holds busybox. */
 async function preparePodman(t: ExecutionContext): Promise<void> {
-  const list = {
-    ...{ cniVersion: '0.4.0', name: 'orange' },
-    plugins: [
-      {
-        ...{ type: 'midonet-cni', router: 'r1', capabilities: net.capabilities },
-        ipam: { type: 'midonet', subnet: '10.12.0.0/24' },
-      },
-    ],
-  }
+  const list = example('podman.conflist')
+  list.plugins[0].router = 'r1'
   const settings = `[network]
 network_backend = "cni"
 cni_plugin_dirs = ["/run/plugins", "/usr/lib/cni"]
