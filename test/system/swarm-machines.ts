@@ -145,12 +145,17 @@ function sh(script: string): void {
   if (status !== 0) throw new EngineError(`${script}\n${stderr}`)
 }
 
+/**
+ * It refuses each question for a name, however many are asked: the kernel would answer so many a
+ * second, and Docker, which looks for a registry with each task, waits five seconds for the others.
+ */
 function makeUnderlay(): void {
   sh(`ip netns add ${namespace}
 ip -n ${namespace} link set lo up
 ip -n ${namespace} link add under0 type bridge
 ip -n ${namespace} address add ${center}/24 dev under0
-ip -n ${namespace} link set under0 up`)
+ip -n ${namespace} link set under0 up
+ip netns exec ${namespace} sysctl -qw net.ipv4.icmp_ratemask=0`)
 }
 
 /** This one, and those of processes that were killed before they could. */
