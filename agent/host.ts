@@ -20,6 +20,11 @@ const since = new Date(performance.timeOrigin).toISOString()
 
 /** How often the host looks whether it is still what it said. */
 const lookMs = 2_000
+/**
+ * At most this part of the time is spent on looking: the kernel lets it wait, and all that this
+ * thread does with it, while many links are made.
+ */
+const lookPart = 1 / 50
 
 /** Opens the store of the settings for host `host`. @throws StoreError */
 export function openHostStore(settings: Settings, host: string | undefined): Promise<Store> {
@@ -114,8 +119,14 @@ export function followHost(store: Store, view: HostView): () => void {
       isWriting = false
     }
   }
-  const timer = setInterval(() => void look(), everyMs)
-  return () => clearInterval(timer)
+  const next = (pauseMs: number) =>
+    setTimeout(() => {
+      const begun = performance.now()
+      void look()
+      timer = next(Math.max(everyMs, (performance.now() - begun) / lookPart))
+    }, pauseMs)
+  let timer = next(everyMs)
+  return () => clearTimeout(timer)
 }
 
 function addressText(): string {
