@@ -105,7 +105,7 @@ function take({ sim, flows, nowMs }: AdoptionWorld, flow: InstalledFlow): boolea
   const idleMs = Number.isFinite(flow.stats.idleMs) ? flow.stats.idleMs : 0
   const { tags, tagCount } = sim
   const { key, actions = [] } = flow
-  const basis = { tags, tagCount, sources: sim.sources.slice(), endsMs: Number.POSITIVE_INFINITY }
+  const basis = { tags, tagCount, sources: sim.sources, endsMs: undefined }
   flows.take(flow.id, { key, actions, ...basis }, nowMs - idleMs)
   return true
 }

@@ -82,7 +82,7 @@ export interface VirtualBridge extends Filtered {
 }
 
 /** The frame goes out of all ports but the one it came in by. */
-export const flood = 'flood'
+export const flood = { kind: 'flood' } as const
 
 const ethertypeArp = 0x0806
 const arpRequest = 1

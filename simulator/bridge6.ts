@@ -18,7 +18,7 @@ const ethertypeIpv6 = 0x86dd
 const protoIcmpv6 = 58
 const solicitation = 135
 /** The value of `flood`; the bridge imports this file. */
-const toAll: typeof flood = 'flood'
+const toAll: typeof flood = { kind: 'flood' }
 
 /** Takes a frame to a solicited-node group. Says which port it leaves by, if it does not end here. */
 export function simulateSolicitation(

@@ -222,8 +222,7 @@ export class Delivery {
         return
       case 'drop':
         this.#countDrop(sim.reason)
-        if (hand.installable && !sim.passage.unkeyed)
-          this.#install(hand.key, [], Number.POSITIVE_INFINITY)
+        if (hand.installable && !sim.passage.unkeyed) this.#install(hand.key, [], undefined)
         return
       case 'forward': {
         if (!sim.delivered) this.#countDrop(sim.reason)
@@ -231,7 +230,7 @@ export class Delivery {
         // The packet first: whoever waits for it does not wait for the flow too.
         if (!isLong) this.#forward(hand)
         if (hand.installable && !sim.passage.unkeyed)
-          this.#install(hand.key, flowActions(sim), Number.POSITIVE_INFINITY)
+          this.#install(hand.key, flowActions(sim), undefined)
         if (isLong) this.#settleLong(hand)
         if (hand.installable) this.#expectProbe(hand.key)
       }
@@ -288,10 +287,9 @@ export class Delivery {
       this.#follow(topology.services.record(trace, text, this.#world.now(), topology))
   }
 
-  #install(key: FlowKey, actions: readonly Action[], endsMs: number): void {
+  #install(key: FlowKey, actions: readonly Action[], endsMs: number | undefined): void {
     const { sim, flows } = this.#world
-    const { mask, tags, tagCount } = sim
-    const sources = sim.sources.length === 0 ? noSources : sim.sources.slice()
+    const { mask, tags, tagCount, sources } = sim
     flows.install({ key, mask, actions, tags, tagCount, sources, endsMs })
   }
 
@@ -305,7 +303,7 @@ export class Delivery {
     // Nothing is learned of a packet that has not come; what it would teach can be asked for.
     const isPlain = sim.effects.every(({ kind }) => kind === 'learnNeighbor')
     if (outcome !== 'forward' || !isPlain || sim.passage.unkeyed) return
-    this.#install(probe, flowActions(sim), Number.POSITIVE_INFINITY)
+    this.#install(probe, flowActions(sim), undefined)
   }
 
   #park(missing: Missing | undefined, hand: PacketInHand): void {

@@ -12,18 +12,14 @@ const headerSize = 14
 const tooLong: readonly Action[] = Object.freeze([Object.freeze({ kind: 'userspace', reason: 1 })])
 
 /** What a flow for the packet does. */
-export function flowActions(sim: Simulation): Action[] {
+export function flowActions(sim: Simulation): readonly Action[] {
   const actions = actionsOf(sim)
   return sim.lengthMax === 0 ? actions : limitLength(actions, sim.lengthMax, tooLong)
 }
 
-/** The actions of a simulation in a list of their own; the short ones made without a call. */
-export function actionsOf({ actions, actionCount }: Simulation): Action[] {
-  const [first, second, third, fourth] = [actions[0], actions[1], actions[2], actions[3]]
-  if (actionCount === 1 && first) return [first]
-  if (actionCount === 3 && first && second && third) return [first, second, third]
-  if (actionCount === 4 && first && second && third && fourth) return [first, second, third, fourth]
-  return actions.slice(0, actionCount)
+/** The actions of a simulation in a list that stays as it is. */
+export function actionsOf({ lists, actions, actionCount }: Simulation): readonly Action[] {
+  return lists.listOf(actions, actionCount)
 }
 
 /** The same for IP packets of up to `mtu` bytes; longer ones meet `greater`. */

@@ -137,7 +137,8 @@ export class FlowInstaller implements FlowUse {
     const count = Math.max(limits.flowsPerSweep, Math.ceil(this.table.size / 50))
     for (const flow of this.table.next(count)) {
       const isThere = nowMs - flow.usedMs < limits.freshMs || this.refresh(flow)
-      for (const entry of flow.sources) noteUse(entry, flow.usedMs)
+      if (flow.source !== undefined) noteUse(flow.source, flow.usedMs)
+      for (const entry of flow.otherSources) noteUse(entry, flow.usedMs)
       if (!isThere || nowMs - flow.usedMs >= flow.idleMs) this.#expire(flow)
     }
   }

@@ -177,13 +177,15 @@ export class FlowState {
 
   #add(entry: StateEntry, nowMs: number, tags: Tag[]): void {
     const { forward, backward } = entry
-    if (this.isFull || this.#has(forward) || this.#has(backward)) return
+    if (this.isFull || !this.#keys.add(forward)) return
+    // To itself, by one port, there is no way back to tell from the way there.
+    if (!isSame(forward, backward) && !this.#keys.add(backward)) {
+      this.#keys.delete(forward)
+      return
+    }
     entry.lastSeenMs = nowMs
     entry.place = this.#entries.length
     this.#entries.push(entry)
-    this.#keys.add(forward)
-    // To itself, by one port, there is no way back to tell from the way there.
-    if (!isSame(forward, backward)) this.#keys.add(backward)
     if ((entry.zoneNumber & zoneIpv6) !== 0) for (const one of numbersOf(entry)) this.book.hold(one)
     tags.push(forward.tag, backward.tag)
   }
@@ -193,10 +195,6 @@ export class FlowState {
     // Whoever had the old one is to hear of the new one.
     if (old.share !== undefined) by.share = { ...old.share, version: old.version }
     this.remove(old, tags)
-  }
-
-  #has({ zone, src, dst, ports }: StateKey): boolean {
-    return this.#keys.find(zone, src, dst, ports) !== undefined
   }
 
   #use({ entry, isForward }: StateKey, flags: number, nowMs: number, tags: Tag[]): void {

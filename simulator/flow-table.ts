@@ -14,12 +14,14 @@ import { TagTable } from './tag-table.ts'
 
 export interface Flow {
   readonly id: FlowId
-  readonly sources: readonly Lively[]
+  /** What its packets keep: nearly always one thing at most, which needs no list. */
+  readonly source: Lively | undefined
+  readonly otherSources: readonly Lively[]
   /** When the flow was last known to carry a packet. */
   usedMs: number
   /** How long it may carry nothing. */
   readonly idleMs: number
-  readonly endsMs: number
+  readonly endsMs: number | undefined
 }
 
 /** What a flow rests on. */
@@ -27,10 +29,10 @@ export interface Basis {
   /** The first `tagCount` of these. */
   readonly tags: readonly Tag[]
   readonly tagCount: number
-  /** Learned MAC addresses that are its source, and its connections: its packets keep them. */
+  /** Learned MAC addresses that are its source, and its connections: its packets keep them. Copied. */
   readonly sources: readonly Lively[]
-  /** When it goes in any case; Infinity for nearly all flows. */
-  readonly endsMs: number
+  /** When it goes in any case; undefined for nearly all flows. */
+  readonly endsMs: number | undefined
 }
 
 /** New for each flow: what was made together lies together, and a million flows are far apart. */
@@ -52,6 +54,8 @@ const after = 1
 const next = 2
 const flowAt = 3
 const linkWords = 5
+
+const noSources: readonly never[] = []
 
 export class FlowTable {
   readonly #flows: (Standing | undefined)[] = []
@@ -89,10 +93,21 @@ export class FlowTable {
   ): void {
     if (this.#flows[id] !== undefined) this.remove(id)
     const place = this.#ring.length
-    const flow: Standing = { id, sources, usedMs, idleMs, endsMs, links: 0, place }
+    const source = sources[0]
+    const otherSources = sources.length > 1 ? sources.slice(1) : noSources
+    const flow: Standing = {
+      id,
+      source,
+      otherSources,
+      usedMs,
+      idleMs,
+      endsMs,
+      links: 0,
+      place,
+    }
     this.#flows[id] = flow
     this.#ring.push(id)
-    if (endsMs !== Number.POSITIVE_INFINITY) this.#ending.add(flow)
+    if (endsMs !== undefined) this.#ending.add(flow)
     let own = 0
     for (let at = 0; at < tagCount; at++) own = this.#enlist(id, tags[at] ?? 0, own)
     flow.links = own
@@ -102,7 +117,7 @@ export class FlowTable {
     const flow = this.#flows[id]
     if (flow === undefined) return false
     this.#flows[id] = undefined
-    if (flow.endsMs !== Number.POSITIVE_INFINITY) this.#ending.delete(flow)
+    if (flow.endsMs !== undefined) this.#ending.delete(flow)
     const last = this.#ring.pop()
     const moved = last === undefined || last === id ? undefined : this.#flows[last]
     if (moved !== undefined) {
@@ -155,14 +170,14 @@ export class FlowTable {
   /** Flows whose fixed end has come. */
   *ended(nowMs: number): IterableIterator<Flow> {
     for (const entry of this.#ending) {
-      if (entry.endsMs > nowMs) return
+      if ((entry.endsMs ?? 0) > nowMs) return
       yield entry
     }
   }
 
   /** When the next flow ends at a fixed time; Infinity when none does. */
   nextEndMs(): number {
-    for (const entry of this.#ending) return entry.endsMs
+    for (const { endsMs } of this.#ending) if (endsMs !== undefined) return endsMs
     return Number.POSITIVE_INFINITY
   }
 

@@ -184,7 +184,7 @@ export class Learning {
     for (const flow of this.#world.flows.with(entry.tag)) {
       // The flow table's own sweep has told of the rest.
       if (left-- === 0) break
-      if (!flow.sources.includes(entry)) continue
+      if (flow.source !== entry && !flow.otherSources.includes(entry)) continue
       this.#world.refresh(flow)
       entry.lastSeenMs = Math.max(entry.lastSeenMs, flow.usedMs)
       if (nowMs - entry.lastSeenMs < limits.macIdleMs) return true

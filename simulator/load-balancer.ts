@@ -242,7 +242,7 @@ function open(
     sim.tag(fullTag(zoneOf(zone.number, false)))
     return sim.drop('no free port to translate to')
   }
-  const answer = (portOf(member, ports >>> 16) | (port << 16)) >>> 0
+  const answer = portOf(member, ports >>> 16) | (port << 16)
   return new StateEntry(
     zone.number,
     protocol,
@@ -262,7 +262,7 @@ function findPort(
   const { passage } = sim
   const own = passage.preferred?.srcPort ?? passage.ports & 0xffff
   const isFree = (port: number) => {
-    const answer = (portOf(member, passage.ports >>> 16) | (port << 16)) >>> 0
+    const answer = portOf(member, passage.ports >>> 16) | (port << 16)
     const side = { kind: keyKinds.reverseBalance, src: member.address, dst: source, ports: answer }
     return passage.look(sim, side) === undefined
   }

@@ -314,10 +314,10 @@ function backOf(
   const isEcho = isIcmpProtocol(protocol)
   if (kind === 'snat') {
     const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff) | (port << 16)
-    return { kind: keyKinds.reverseSnat, src: dst, dst: address, ports: back >>> 0 }
+    return { kind: keyKinds.reverseSnat, src: dst, dst: address, ports: back | 0 }
   }
   const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff_0000) | port
-  return { kind: keyKinds.reverseDnat, src: address, dst: src, ports: back >>> 0 }
+  return { kind: keyKinds.reverseDnat, src: address, dst: src, ports: back | 0 }
 }
 
 function mix(src: number, dst: number, ports: number): number {

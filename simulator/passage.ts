@@ -62,7 +62,7 @@ export class Passage {
   /** More was read than the key says, so no flow can stand for this simulation. */
   unkeyed = false
   zone: Zone | undefined
-  /** The tuple that `seeTuple` found. */
+  /** The tuple that `seeTuple` found; the ports as a signed number, which needs no box. */
   protocol = 0
   src = 0
   dst = 0
@@ -151,7 +151,8 @@ export class Passage {
     }
     const { work } = sim
     const { protocol, src, dst, ports } = there
-    const left = protocol === protocols.icmp || protocol > protocols.udp ? ports : word(work, 18)
+    const left =
+      protocol === protocols.icmp || protocol > protocols.udp ? ports : word(work, 18) | 0
     const forward = { kind: keyKinds.track, src, dst, ports }
     const entry =
       work[8] === ethertypeIpv6
@@ -263,7 +264,7 @@ export class Passage {
   #seePorts(sim: Simulation, key: FlowKey): void {
     sim.see(fields.tpSrc)
     sim.see(fields.tpDst)
-    this.ports = word(key, 18)
+    this.ports = word(key, 18) | 0
   }
 
   #seeIcmp(
@@ -284,7 +285,7 @@ export class Passage {
     if (quote === undefined) return 'none'
     const isEcho = isIcmpProtocol(quote.protocol)
     const ports = isEcho && !withId ? echoPorts(quote.isRequest) : quote.ports
-    this.ports = isError ? swapPorts(ports) : ports
+    this.ports = isError ? swapPorts(ports) : ports | 0
     if (!isError) return 'plain'
     this.protocol = quote.protocol
     this.src = quote.dst

@@ -4,7 +4,7 @@
  *   vport ─ port → device → port ─ peer port → device → … → port ─ vport
  */
 import type { FlowKey } from '../packet/flow-key.ts'
-import { flood, floodExterior, simulateBridge } from './bridge.ts'
+import { type flood, floodExterior, simulateBridge } from './bridge.ts'
 import { takesDhcp } from './dhcp.ts'
 import { enterDevice, leaveDevice, passIn, vlanZone } from './filter.ts'
 import { mirrorAt } from './mirror.ts'
@@ -117,7 +117,7 @@ function walk(sim: Simulation, start: VirtualPort, isPast = false): void {
     sim.passage.frame.isChanged = false
     const egress: VirtualPort | typeof flood | undefined =
       port.kind === 'router' ? simulateRouter(sim, port) : enterBridge(sim, port)
-    if (egress === flood) {
+    if (egress?.kind === 'flood') {
       if (port.kind === 'bridge') floodFrom(sim, port)
       return
     }
@@ -155,7 +155,7 @@ function enterBridge(sim: Simulation, port: VirtualBridgePort) {
     return undefined
   const egress = simulateBridge(sim, port)
   if (egress === undefined) return undefined
-  if (egress === flood) return leaveDevice(sim, bridge, undefined) ? egress : undefined
+  if (egress.kind === 'flood') return leaveDevice(sim, bridge, undefined) ? egress : undefined
   if (leaveDevice(sim, bridge, egress)) return egress
   sim.tag(egress.tag)
   return undefined

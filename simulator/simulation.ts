@@ -10,6 +10,7 @@
 import type { Action } from '../packet/action.ts'
 import type { Words6 } from '../packet/address6.ts'
 import { copyKey, createKey, type FlowKey, fields } from '../packet/flow-key.ts'
+import { ActionLists } from './action-lists.ts'
 import { Choices } from './choices.ts'
 import type { Effect } from './effect.ts'
 import { hashConnection } from './hash.ts'
@@ -41,6 +42,7 @@ export class Simulation extends Observation {
   actionCount = 0
   readonly effects: Effect[] = []
   readonly choices = new Choices()
+  readonly lists = new ActionLists()
   /** Learned MAC addresses that were this packet's source, its connections: they live. */
   readonly sources: Lively[] = []
   readonly passage = new Passage()

@@ -32,20 +32,17 @@ export class TupleTable<T extends Tuple> {
     return slot < 0 ? undefined : this.#values[this.#placeIn(slot)]
   }
 
-  /** Takes a value in, in the place of the one with its key. */
-  add(value: T): void {
+  /** Takes a value in, unless there is one with its key. */
+  add(value: T): boolean {
     const { zone, src, dst, ports } = value
     const hash = hashOf(zone, src, dst, ports)
-    const slot = this.#slotOf(hash, zone, src, dst, ports)
-    if (slot >= 0) {
-      this.#values[this.#placeIn(slot)] = value
-      return
-    }
+    if (this.#slotOf(hash, zone, src, dst, ports) >= 0) return false
     if ((this.#size + 1) * 2 > this.#mask + 1) this.#grow()
     const place = this.#freePlaces.pop() ?? this.#values.length
     this.#values[place] = value
     this.#size++
     this.#put(hash, place)
+    return true
   }
 
   delete({ zone, src, dst, ports }: T): boolean {

@@ -18,9 +18,9 @@ export function numberAt(book: AddressBook, key: FlowKey, at: 10 | 14): number {
   return book.numberOf(word(key, at), word(key, at + 1), word(key, at + 2), word(key, at + 3))
 }
 
-/** Source port for destination port. */
+/** Source port for destination port; a signed number, as tuples have them. */
 export function swapPorts(ports: number): number {
-  return ((ports >>> 16) | (ports << 16)) >>> 0
+  return (ports >>> 16) | (ports << 16)
 }
 
 /** An echo without its id: its type stands where the asked one's port would. */

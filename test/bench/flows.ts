@@ -46,7 +46,7 @@ function add(table: FlowTable, n: number, group: Tag): void {
     stateTag(1, n, 0, 0),
     group,
   ]
-  const basis = { tags, tagCount: tags.length, sources, endsMs: Number.POSITIVE_INFINITY }
+  const basis = { tags, tagCount: tags.length, sources, endsMs: undefined }
   table.add(n, basis, 0, 30_000)
 }
 

@@ -21,7 +21,6 @@ export interface SimWorld {
 }
 
 const sim = new Simulation()
-const noSources: readonly never[] = []
 
 export function simWorlds(): SimWorld[] {
   return [
@@ -42,10 +41,9 @@ export function installed({ topology }: SimWorld, key: FlowKey, flows: FlowInsta
     flows.invalidate(topology.state.commit(sim.effects, 0))
     sim.choices.settle(sim)
   }
-  const { mask, tags, tagCount } = sim
-  const sources = sim.sources.length === 0 ? noSources : sim.sources.slice()
-  const endsMs = Number.POSITIVE_INFINITY
-  flows.install({ key, mask, actions: flowActions(sim), tags, tagCount, sources, endsMs })
+  const { mask, tags, tagCount, sources } = sim
+  const actions = flowActions(sim)
+  flows.install({ key, mask, actions, tags, tagCount, sources, endsMs: undefined })
 }
 
 /** A packet of the bench was not forwarded: what was measured is not what was meant. */

@@ -198,7 +198,7 @@ const flowStep = fc.oneof(
   fc.record({ kind: fc.constant('invalidate' as const), tag: tagName }),
 )
 
-const basisOf = (tags: readonly Tag[], endsMs = Number.POSITIVE_INFINITY): Basis => ({
+const basisOf = (tags: readonly Tag[], endsMs?: number): Basis => ({
   tags,
   tagCount: tags.length,
   sources: [],
@@ -315,8 +315,8 @@ test('a tuple table holds what a map holds', (t) => {
       for (const { tuple: one, isRemoval } of steps) {
         if (isRemoval && table.delete(one) !== map.delete(name(one))) return false
         if (isRemoval) continue
-        table.add(one)
-        map.set(name(one), one)
+        if (table.add(one) === map.has(name(one))) return false
+        if (!map.has(name(one))) map.set(name(one), one)
       }
       const isSame = [...map.values()].every(
         (one) => table.find(one.zone, one.src, one.dst, one.ports) === one,
