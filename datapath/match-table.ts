@@ -4,7 +4,7 @@
  *
  * Open addressing with linear probing; removal moves later entries of the run back.
  */
-import { clearKey, equalKeys, type FlowKey, keyWords } from '../packet/flow-key.ts'
+import { clearKey, copyKey, equalKeys, type FlowKey, keyWords } from '../packet/flow-key.ts'
 import type { FlowId, FlowMatch } from './datapath.ts'
 
 const firstCapacity = 1024
@@ -165,11 +165,20 @@ export class MatchTable {
   read(id: FlowId, { key, mask }: FlowMatch): void {
     clearKey(key)
     clearKey(mask)
+    const known = this.readKey(id, key)
+    if (known !== undefined) copyKey(known, mask)
+  }
+
+  /** Writes the key of a flow, where there is one; says its mask, which is also that of others. */
+  readKey(id: FlowId, key: FlowKey): FlowKey | undefined {
     const known = this.#masksOf[id]
-    for (const [index, word] of (known?.words ?? []).entries()) {
-      mask[word] = known?.mask[word] ?? 0
-      key[word] = this.#keys[id * keyWords + index] ?? 0
-    }
+    if (known === undefined) return undefined
+    clearKey(key)
+    const { words } = known
+    const start = id * keyWords
+    for (let index = 0; index < words.length; index++)
+      key[words[index] ?? 0] = this.#keys[start + index] ?? 0
+    return known.mask
   }
 
   #isUnder(id: FlowId, { mask, words }: FlowMask, key: FlowKey): boolean {

@@ -22,10 +22,14 @@ export function parseMac(text: string): number | undefined {
   return Number.parseInt(text.replaceAll(':', ''), 16)
 }
 
+/** Two hexadecimal digits of each octet: names of facts are made of addresses for every packet. */
+const octets = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'))
+
 export function formatMac(mac: number): string {
-  const hex = mac.toString(16).padStart(12, '0')
-  const octet = (at: number) => hex.slice(at, at + 2)
-  return `${octet(0)}:${octet(2)}:${octet(4)}:${octet(6)}:${octet(8)}:${octet(10)}`
+  const high = Math.floor(mac / 0x1_0000_0000)
+  const low = mac >>> 0
+  const vendor = `${octets[(high >>> 8) & 255]}:${octets[high & 255]}:${octets[low >>> 24]}`
+  return `${vendor}:${octets[(low >>> 16) & 255]}:${octets[(low >>> 8) & 255]}:${octets[low & 255]}`
 }
 
 /** Dotted quad without leading zeros (they would be octal elsewhere); undefined when it is none. */

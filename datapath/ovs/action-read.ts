@@ -49,7 +49,7 @@ export function readActions(
 ): readonly Action[] | undefined {
   // Many thousand flows may be read at once, and nearly all only send packets out of one port.
   if (end - start === 8 && hostU32(bytes, start) === oneOutput)
-    return [{ kind: 'output', port: hostU32(bytes, start + 4) }]
+    return outputTo(hostU32(bytes, start + 4))
   const actions: Action[] = []
   for (const attribute of decodeAttributes(bytes.subarray(start, end))) {
     const read = readAction(attribute)
@@ -61,6 +61,15 @@ export function readActions(
 
 /** The word that the attribute of an output starts with. */
 const oneOutput = 8 | (actionAttr.output << 16)
+
+/** The list that was made last. */
+let lastOutput: readonly [{ readonly kind: 'output'; readonly port: number }] | undefined
+
+function outputTo(port: number): readonly Action[] {
+  if (lastOutput?.[0].port === port) return lastOutput
+  lastOutput = [{ kind: 'output', port }]
+  return lastOutput
+}
 
 function readAction({ type, payload }: Attribute): readonly Action[] | undefined {
   switch (type) {

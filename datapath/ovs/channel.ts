@@ -152,6 +152,10 @@ export class Receiver {
   readonly #events: Arena = arena(4096)
   readonly #headers: Arena = arena(4096)
   readonly #slots: Arena = arena(limits.perVport * limits.messageSizeMax)
+  /** By slot: what was looked at last, since a view costs more than the rest of reading a message. */
+  readonly #views: (Uint8Array | undefined)[] = []
+  readonly #viewAt = new Int32Array(limits.perVport)
+  readonly #viewSize = new Int32Array(limits.perVport)
 
   /** @param refusals readable when the kernel has refused something */
   constructor(refusals: number) {
@@ -174,6 +178,19 @@ export class Receiver {
   /** Memory that received messages stand in. */
   get memory(): Arena {
     return this.#slots
+  }
+
+  /** What stands at a place of a received message, until the next are received. */
+  part(at: number, size: number): Uint8Array {
+    const slot = Math.floor(at / limits.messageSizeMax)
+    const known = this.#views[slot]
+    if (known !== undefined && this.#viewAt[slot] === at && this.#viewSize[slot] === size)
+      return known
+    const view = this.#slots.bytes.subarray(at, at + size)
+    this.#views[slot] = view
+    this.#viewAt[slot] = at
+    this.#viewSize[slot] = size
+    return view
   }
 
   /** A socket leaves when it is closed. */

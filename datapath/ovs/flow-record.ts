@@ -4,6 +4,8 @@
  *
  *   UFID   u32 'mido'   u32 process   u32 serial   u32 id
  */
+
+import type { FlowKey } from '../../packet/flow-key.ts'
 import type { FlowId, FlowStats } from '../datapath.ts'
 import { type FlowMasks, MatchTable } from '../match-table.ts'
 import { hostU32 } from './key.ts'
@@ -45,9 +47,9 @@ export class FlowRecords {
     return this.#matches.find(match)
   }
 
-  /** Writes the match of a flow; zeros when there is none. */
-  read(id: FlowId, match: KernelMatch): void {
-    this.#matches.read(id, match)
+  /** Writes the key of a flow; says its mask, which is also that of others: not to be changed. */
+  readKey(id: FlowId, key: FlowKey): FlowKey | undefined {
+    return this.#matches.readKey(id, key)
   }
 
   /** The flow with this match; where there is none, one that is new, with the id that is wanted. */

@@ -163,33 +163,35 @@ export class FlowStore {
     const isFresh = found !== undefined && nowMs - found.atMs < limits.foundAgeMs
     const flows = isFresh ? found.flows : this.#parts.module.flows()
     // One piece of memory for all: of many flows, that of each alone costs more than the rest.
-    const words = new Uint32Array(flows.length * 2 * keyWords)
+    const size = isFresh ? keyWords : 2 * keyWords
+    const words = new Uint32Array(flows.length * size)
     for (let index = 0; index < flows.length; index++) {
-      const place = index * 2 * keyWords
-      const key = words.subarray(place, place + keyWords)
-      const mask = words.subarray(place + keyWords, place + 2 * keyWords)
       const shown = flows[index]
-      const flow = shown && this.#readShown(shown, { key, mask }, isFresh, nowMs)
-      if (flow !== undefined) yield flow
+      if (shown === undefined) continue
+      const id = this.#idOf(shown)
+      if (id === undefined) continue
+      const key = words.subarray(index * size, index * size + keyWords)
+      const end = (index + 1) * size
+      // What was just adopted need not be read again, and its mask is that of many.
+      const mask = isFresh
+        ? this.records.readKey(id, key)
+        : this.#readMatch(shown, { key, mask: words.subarray(end - keyWords, end) })
+      if (mask === undefined) continue
+      const { packets, bytes, usedMs } = shown
+      const stats = { packets, bytes, idleMs: idleSince(usedMs, nowMs) }
+      const actions = readActions(shown.memory, shown.actions, shown.actionsEnd)
+      yield { id, key, mask, actions, stats }
     }
   }
 
-  /** A flow of ours, its match read into `match`; of what was just adopted the records have that. */
-  #readShown(
-    shown: ModuleFlow,
-    match: KernelMatch,
-    isAdopted: boolean,
-    nowMs: number,
-  ): InstalledFlow | undefined {
+  #idOf(shown: ModuleFlow): FlowId | undefined {
     const ufid = nameOf(shown)
-    const id = ufid === undefined ? undefined : this.records.named(ufid)
-    if (id === undefined) return undefined
-    if (isAdopted) this.records.read(id, match)
-    else if (!this.#reader.read(shown, match)) return undefined
-    const { packets, bytes } = shown
-    const stats = { packets, bytes, idleMs: idleSince(shown.usedMs, nowMs) }
-    const actions = readActions(shown.memory, shown.actions, shown.actionsEnd)
-    return { id, key: match.key, mask: match.mask, actions, stats }
+    return ufid === undefined ? undefined : this.records.named(ufid)
+  }
+
+  /** The mask; undefined when the match is not one of ours. */
+  #readMatch(shown: ModuleFlow, match: KernelMatch): FlowKey | undefined {
+    return this.#reader.read(shown, match) ? match.mask : undefined
   }
 
   execute(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {

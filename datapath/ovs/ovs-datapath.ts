@@ -241,7 +241,7 @@ class KernelDatapath implements OvsDatapath {
       const size = head & 0xffff
       if (size < 4 || at + size > end) break
       const type = (head >>> 16) & 0x3fff
-      if (type === packetAttr.packet) packet = bytes.subarray(at + 4, at + size)
+      if (type === packetAttr.packet) packet = this.#receiver.part(at + 4, size - 4)
       else if (type === packetAttr.userdata) cookie = bytes.subarray(at + 4, at + size)
       else if (type === packetAttr.key)
         complete =
