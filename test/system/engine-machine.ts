@@ -13,6 +13,8 @@ export class EngineError extends Error {
 
 /** A folder with another release's Docker Engine and all that it needs, to run instead. */
 const otherRoot = process.env.MIDONET_ENGINE_ROOT ?? ''
+/** Where the managed plugin is, which that engine is to see. */
+const built = new URL('../../', import.meta.url).pathname
 
 /** Runs as the first process: makes the machine, says so, and waits for the end of its input. */
 const setUp = String.raw`
@@ -30,10 +32,12 @@ mount --bind $dir/midonet /var/lib/midonet
 if [ -n "$2" ]; then
   mount --bind $2 $2
   [ -L $2/var/run ] || { rm -rf $2/var/run; ln -s /run $2/var/run; }
-  for folder in /proc /sys /dev /run /tmp /var/lib/docker; do
+  for folder in /proc /sys /dev /run /tmp /var/lib/docker /var/lib/midonet $3; do
     mkdir -p $2$folder
     mount --rbind $folder $2$folder
   done
+  # Docker gives them to managed plugins.
+  for file in hosts resolv.conf; do [ -e $2/etc/$file ] || touch $2/etc/$file; done
   mkdir -p $2/before
   printf '#!/bin/sh\nexec chroot %s /usr/bin/docker "$@"\n' $2 >$dir/run-docker
   # What runs containers must not be in a chroot: they would find their way out of it.
@@ -68,7 +72,8 @@ export async function startMachine(
 ): Promise<{ readonly first: ChildProcess; readonly pid: number }> {
   const own = ['--net', '--mount', '--pid', '--uts']
   const options = [...own, '--fork', '--kill-child', '--mount-proc']
-  const first = spawn('unshare', [...options, 'bash', '-c', setUp, 'machine', dir, otherRoot], {
+  const words = ['bash', '-c', setUp, 'machine', dir, otherRoot, built]
+  const first = spawn('unshare', [...options, ...words], {
     env,
     stdio: ['pipe', 'pipe', openSync(`${dir}/machine.log`, 'a')],
   })

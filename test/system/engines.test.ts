@@ -3,7 +3,7 @@
  * fetched. Each engine passes the same tests as this release's.
  */
 import { spawnSync } from 'node:child_process'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { Engine, hostAddress, image } from './engine.ts'
 import { engineRoot } from './engine-root.ts'
 
@@ -11,18 +11,27 @@ const isLong = process.env.MIDONET_LONG === '1'
 const onlyLong = isLong ? test.serial : test.serial.skip
 const checkout = new URL('../../../', import.meta.url).pathname
 
-for (const suite of ['trixie', 'sid'])
-  onlyLong(`the engine of Debian ${suite} passes the tests of Docker`, (t) => {
+for (const suite of ['trixie', 'sid']) {
+  const passes = (t: ExecutionContext, name: string, ...options: readonly string[]) => {
     t.timeout(14 * 60_000)
-    const file = new URL('docker.test.js', import.meta.url).pathname
-    const ava = ['node_modules/ava/entrypoints/cli.mjs', '--serial', '--timeout=10m', file]
-    const { status, stdout } = spawnSync(process.execPath, ava, {
+    const file = new URL(name, import.meta.url).pathname
+    const ava = ['node_modules/ava/entrypoints/cli.mjs', '--serial', '--timeout=10m']
+    const { status, stdout } = spawnSync(process.execPath, [...ava, ...options, file], {
       cwd: checkout,
       env: { ...process.env, MIDONET_ENGINE_ROOT: engineRoot(suite) },
       encoding: 'utf8',
     })
     t.is(status, 0, stdout.slice(-4000))
-  })
+  }
+
+  onlyLong(`the engine of Debian ${suite} passes the tests of Docker`, (t) =>
+    passes(t, 'docker.test.js'),
+  )
+
+  onlyLong(`three engines of Debian ${suite}: a Swarm's ports published in mode ingress`, (t) =>
+    passes(t, 'swarm-fault.test.js', '--match=published in mode ingress*'),
+  )
+}
 
 onlyLong('the example of Docker Compose: two networks, groups, a published service', async (t) => {
   t.timeout(10 * 60_000)
