@@ -15,6 +15,8 @@ import { flowAttr } from './protocol.ts'
 
 export const ufidSize = 16
 const ufidMagic = 0x6f64_696d
+/** Of no reading of statistics yet. */
+const unread = 0
 const firstCapacity = 1024
 
 /** The name of a flow in the kernel. */
@@ -66,6 +68,8 @@ export class FlowRecords {
     this.#names[at + 1] = serial
     this.#names[at + 2] = 1
     for (let column = at; column < at + 3; column++) this.#stats[column] = 0
+    // Another flow had this id, and may have been read a moment ago.
+    this.#readings[id] = unread
     return id
   }
 
@@ -111,7 +115,7 @@ export class FlowRecords {
     return known ? id : undefined
   }
 
-  /** `reading` numbers the reading of all statistics that this is part of. */
+  /** `reading` numbers the reading of all statistics that this is part of, from 1 on. */
   note(id: FlowId, reading: number, packets: number, bytes: number, usedMs: number): void {
     const at = id * 3
     this.#readings[id] = reading

@@ -7,6 +7,10 @@ import { createKey, type FieldName, type FlowKey, fields } from '../../packet/fl
 import { parseActions } from '../../packet/text.ts'
 import { hexOf } from '../packet/captures.ts'
 
+const patienceMs = 5_000
+/** Waited for in vain. */
+const nobody = new Int32Array(new SharedArrayBuffer(4))
+
 /** A frame that came out of an interface. */
 export interface Delivered {
   readonly name: string
@@ -61,8 +65,15 @@ export class Net {
     return this.world.datapath.install(match, actions)
   }
 
-  stats(id: number): readonly [number, number] {
-    const stats = this.world.datapath.stats(id)
+  /** Packets and bytes; those of many flows may be a second old, so `packets` are waited for. */
+  stats(id: number, packets = 0): readonly [number, number] {
+    const { datapath } = this.world
+    const end = performance.now() + patienceMs
+    let stats = datapath.stats(id)
+    while ((stats?.packets ?? 0) < packets && performance.now() < end) {
+      Atomics.wait(nobody, 0, 0, 50)
+      stats = datapath.stats(id)
+    }
     return [stats?.packets ?? -1, stats?.bytes ?? -1]
   }
 

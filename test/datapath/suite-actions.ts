@@ -84,7 +84,7 @@ export function testActions(test: TestFn, open: () => World): void {
     const net = new Net(open())
     const id = net.install(exact(hello, net.port(a)), [])
     net.send(a, hello)
-    t.deepEqual([net.take(), net.receive(), net.stats(id)[0]], [[], [], 1])
+    t.deepEqual([net.take(), net.receive(), net.stats(id, 1)[0]], [[], [], 1])
   })
 
   test.serial('a flood reaches every port, a hundred of them too', (t) => {
@@ -123,7 +123,7 @@ function checkActions(t: ExecutionContext, net: Net, frame: Uint8Array, text: st
   net.send(a, frame)
   t.deepEqual(net.take().toSorted(), expected, `flow: ${text}`)
   t.deepEqual(net.receive(), [])
-  t.deepEqual(net.stats(id)[0], 1)
+  t.deepEqual(net.stats(id, 1)[0], 1)
   net.world.datapath.execute(frame, undefined, net.port(a), actions)
   t.deepEqual(net.take().toSorted(), expected, `execute: ${text}`)
   net.world.datapath.remove(id)

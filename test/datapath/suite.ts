@@ -52,7 +52,7 @@ function testMatching(test: TestFn, open: () => World): void {
     for (let count = 1; count <= 3; count++) {
       net.send(a, hello)
       t.deepEqual(net.take(), [[b, captures.udpHello]])
-      t.deepEqual(net.stats(id), [count, count * hello.length])
+      t.deepEqual(net.stats(id, count), [count, count * hello.length])
     }
     t.deepEqual(net.receive(), [])
     const idleMs = net.world.datapath.stats(id)?.idleMs ?? -1
@@ -126,7 +126,7 @@ function testReplacing(test: TestFn, open: () => World): void {
       [b, captures.udpHello],
       [c, captures.udpHello],
     ])
-    t.deepEqual(net.stats(id), [2, 2 * hello.length])
+    t.deepEqual(net.stats(id, 2), [2, 2 * hello.length])
     t.is(net.world.datapath.counters().flows, 1)
   })
 
@@ -143,7 +143,7 @@ function testReplacing(test: TestFn, open: () => World): void {
     net.send(a, syn)
     t.deepEqual(net.take(), [[b, captures.tcpSyn]])
     t.is(net.receive().length, 1)
-    t.deepEqual(net.stats(second), [1, syn.length])
+    t.deepEqual(net.stats(second, 1), [1, syn.length])
     t.is(datapath.counters().flows, 1)
   })
 }
@@ -165,7 +165,7 @@ function testMany(test: TestFn, open: () => World): void {
           net.take().map(([port]) => port),
           [index % 2 === 0 ? b : c],
         )
-        t.is(net.stats(ids[index] ?? -1)[0], 1)
+        t.is(net.stats(ids[index] ?? -1, 1)[0], 1)
       }
       for (const id of ids) datapath.remove(id)
       t.deepEqual([datapath.counters().flows, datapath.counters().masks], [0, 0])
