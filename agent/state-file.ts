@@ -1,6 +1,6 @@
 /**
  * What this agent knows of connections, in a file of the run directory, for the agent after it. The
- * file is made anew now and then, a little at a time beside forwarding, and at the end. It takes its
+ * file is made anew at the start, now and then, a little at a time beside forwarding, and at the end. It takes its
  * place whole; a reboot, which ends all connections, takes it away.
  *
  *   "midonet flow state 1\n"   f64 ms of the monotonic clock   { u16 length   message } …
@@ -60,14 +60,14 @@ export class StateFile {
   readonly #known: Knowing
   #fd: number | undefined
   #pages: Iterator<Uint8Array> | undefined
-  #nextMs: number
+  /** At once: what an agent has just read off flows may soon be in none. */
+  #nextMs = Number.NEGATIVE_INFINITY
   #isEmpty = false
   #problem = ''
 
-  constructor(path: string, known: Knowing, nowMs: number) {
+  constructor(path: string, known: Knowing) {
     this.#path = path
     this.#known = known
-    this.#nextMs = nowMs + limits.intervalMs
   }
 
   /** When there is something to do next. */

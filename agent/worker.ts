@@ -121,7 +121,7 @@ function work(
   const answer = (message: WorkerAnswer) => port.postMessage(message)
   const { kind, wakeFd, features } = datapath
   answer({ kind: 'ready', wakeFd, datapath: kind, why, features })
-  const file = new StateFile(settings.stateFile, forwarder, performance.now())
+  const file = new StateFile(settings.stateFile, forwarder)
   let known = false
   for (;;) {
     for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {

@@ -24,7 +24,7 @@ const all = pages.map((page) => [...page])
 test('what is written at the end is read, for root only, and how long ago it was', (t) => {
   const path = join(folder, 'end')
   t.is(readStateFile(path), undefined)
-  new StateFile(path, knowing(pages), 0).close()
+  new StateFile(path, knowing(pages)).close()
   t.deepEqual(read(path), all)
   t.is(statSync(path).mode & 0o777, 0o600)
   const agoMs = readStateFile(path)?.agoMs ?? -1
@@ -33,24 +33,23 @@ test('what is written at the end is read, for root only, and how long ago it was
 
 test('it is made beside forwarding, takes its place whole, and is made anew', (t) => {
   const path = join(folder, 'beside')
-  const file = new StateFile(path, knowing(pages), 1000)
-  file.tick(1000 + limits.intervalMs - 1)
-  t.false(existsSync(`${path}.new`))
-  let nowMs = 1000 + limits.intervalMs
+  const file = new StateFile(path, knowing(pages))
+  let nowMs = 1000
   for (; !existsSync(path); nowMs = file.nextMs) {
-    t.true(nowMs < 1000 + 2 * limits.intervalMs)
+    t.true(nowMs < 1000 + limits.intervalMs)
     file.tick(nowMs)
   }
   t.deepEqual(read(path), all)
-  t.true(file.nextMs >= nowMs)
   rmSync(path)
+  file.tick(nowMs - 1)
+  t.false(existsSync(`${path}.new`))
   for (; !existsSync(path); nowMs = file.nextMs) file.tick(nowMs)
   t.deepEqual(read(path), all)
 })
 
 test('an end in the middle of it writes all again', (t) => {
   const path = join(folder, 'middle')
-  const file = new StateFile(path, knowing(pages), 0)
+  const file = new StateFile(path, knowing(pages))
   file.tick(limits.intervalMs)
   t.false(existsSync(path))
   file.close()
@@ -60,7 +59,7 @@ test('an end in the middle of it writes all again', (t) => {
 
 test('with nothing to be kept one empty file is written, and no more', (t) => {
   const path = join(folder, 'empty')
-  const file = new StateFile(path, knowing([]), 0)
+  const file = new StateFile(path, knowing([]))
   file.tick(limits.intervalMs)
   t.deepEqual(read(path), [])
   rmSync(path)
@@ -70,7 +69,7 @@ test('with nothing to be kept one empty file is written, and no more', (t) => {
 
 test('a file that is cut gives what came before; a strange one nothing', (t) => {
   const path = join(folder, 'cut')
-  new StateFile(path, knowing(pages.slice(1, 3)), 0).close()
+  new StateFile(path, knowing(pages.slice(1, 3))).close()
   const whole = readFileSync(path)
   for (let length = 0; length < whole.length; length++) {
     writeFileSync(path, whole.subarray(0, length))
@@ -87,7 +86,7 @@ test('a file that is cut gives what came before; a strange one nothing', (t) => 
 
 test('a folder that is not there is no harm', (t) => {
   const path = join(folder, 'missing', 'file')
-  const file = new StateFile(path, knowing(pages), 0)
+  const file = new StateFile(path, knowing(pages))
   t.notThrows(() => file.tick(limits.intervalMs))
   t.notThrows(() => file.close())
 })
