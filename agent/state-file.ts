@@ -1,7 +1,7 @@
 /**
  * What this agent knows of connections, in a file of the run directory, for the agent after it. The
- * file is made anew at the start, now and then, a little at a time beside forwarding, and at the end. It takes its
- * place whole; a reboot, which ends all connections, takes it away.
+ * file is made anew when forwarding starts, now and then beside it, a little at a time, and at the
+ * end. It takes its place whole; a reboot, which ends all connections, takes it away.
  *
  *   "midonet flow state 1\n"   f64 ms of the monotonic clock   { u16 length   message } …
  */
@@ -55,6 +55,7 @@ function* pagesIn(bytes: Buffer): IterableIterator<Uint8Array> {
   }
 }
 
+/** Keeps the file up to date; `tick` is cheap when nothing is due. Nothing of it throws. */
 export class StateFile {
   readonly #path: string
   readonly #known: Knowing
@@ -128,7 +129,9 @@ export class StateFile {
       this.#isEmpty = false
       const problem = error instanceof Error ? error.message : String(error)
       if (problem !== this.#problem)
-        console.error(`midonet: connections are not kept for the next agent: ${problem}`)
+        console.error(
+          `midonet: connections are not kept for the next agent: ${problem}; let root write there, and make room`,
+        )
       this.#problem = problem
       return true
     }

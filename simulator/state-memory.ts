@@ -6,7 +6,6 @@
 import { decode, encode } from '../packet/bytes.ts'
 import { flagsOf } from './flow-state.ts'
 import type { Zone } from './passage.ts'
-import type { StateEntry } from './state-entry.ts'
 import { findKey, isSameEntry, mergeStick } from './state-merge.ts'
 import { type EntryRecord, type StateRecord, stateMessage, takeFitting } from './state-message.ts'
 import { entryOf, recordOf, setFlags } from './state-record.ts'
@@ -82,10 +81,7 @@ function recallEntry(record: EntryRecord, zone: Zone, thenMs: number): void {
   const told = entryOf(record, zone)
   if (told === undefined) return
   const seenMs = thenMs - record.ageMs
-  const found: readonly (StateEntry | undefined)[] = [told.forward, told.backward].map(
-    (key) => findKey(zone, key)?.entry,
-  )
-  const known = found.find((entry) => entry !== undefined)
+  const known = (findKey(zone, told.forward) ?? findKey(zone, told.backward))?.entry
   if (known === undefined) {
     if (told.resetMs !== undefined) told.resetMs = seenMs
     zone.state.put(told, seenMs, [])
