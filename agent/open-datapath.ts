@@ -1,12 +1,12 @@
 /** Which datapath forwards on this host, and why: told by `midonet status`. */
 import { DatapathError } from '../datapath/datapath.ts'
 import { findLeft } from '../datapath/ebpf/adopt.ts'
+import { detach } from '../datapath/ebpf/attach.ts'
 import { openEbpfDatapath } from '../datapath/ebpf/ebpf-datapath.ts'
 import { closeMaps } from '../datapath/ebpf/maps.ts'
 import { NetlinkSocket } from '../datapath/netlink.ts'
 import { openOvsDatapath } from '../datapath/ovs/ovs-datapath.ts'
 import { routeProtocol } from '../datapath/rtnetlink.ts'
-import { removeFilter } from '../datapath/tc.ts'
 import type { Settings } from './settings.ts'
 
 export interface OpenedDatapath {
@@ -52,7 +52,7 @@ function detachPrograms(): void {
   withLinks((links) => {
     const { ports, maps } = findLeft(links, name)
     if (maps !== undefined) closeMaps(maps)
-    for (const { index } of ports) removeFilter(links, index, 'ingress')
+    for (const { index } of ports) detach(links, index, name)
   })
 }
 

@@ -27,7 +27,7 @@ import { ensureClsact, removeClsact, removeFilter } from './tc.ts'
 const aliasMax = 255
 const mark = 'midonet:'
 /** Interfaces that the agent makes for its own use, and removes itself. */
-const ownName = /^m[npub][0-9a-f]{11}$/
+const ownName = /^(m[npub][0-9a-f]{11}|mt-(vxlan|gre|geneve)\d{0,5})$/
 
 const message = { newLink: 16, getLink: 18, newAddress: 20, getAddress: 22 } as const
 const ifla = { name: 3, alias: 20 } as const // IFLA_IFNAME, IFLA_IFALIAS
@@ -48,6 +48,11 @@ interface Before {
   readonly alias: string
 }
 
+/** Whether the agent has made the interface of that name. */
+export function isOwn(name: string): boolean {
+  return ownName.test(name)
+}
+
 /**
  * Notes how an interface is, and makes it take in frames for whomever. `runsPrograms` says that the
  * datapath needs `clsact` on it. What was noted before stays. @throws NetlinkError
@@ -58,7 +63,7 @@ export function borrow(
   name: string,
   runsPrograms: boolean,
 ): void {
-  if (ownName.test(name)) return
+  if (isOwn(name)) return
   const state = readLink(socket, index)
   if (state === undefined || state.alias.startsWith(mark)) return
   const before: Before = {

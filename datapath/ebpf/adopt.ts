@@ -2,7 +2,7 @@
 import createDebug from 'debug'
 import type { NetlinkSocket } from '../netlink.ts'
 import { listLinks } from '../rtnetlink.ts'
-import { findFilter } from '../tc.ts'
+import { findAttached } from './attach.ts'
 import { describeProgram } from './bpf.ts'
 import { adoptMaps, type Maps } from './maps.ts'
 
@@ -23,11 +23,11 @@ export interface Left {
   readonly maps: Maps | undefined
 }
 
-/** Filters named `name` mark the ports. */
+/** Programs of the datapath `name` mark the ports. */
 export function findLeft(links: NetlinkSocket, name: string): Left {
   const found = listLinks(links).flatMap((link) => {
-    const filter = findFilter(links, link.index, 'ingress')
-    return filter?.name === name ? [{ link, programId: filter.programId }] : []
+    const attached = findAttached(links, link.index, name)
+    return attached === undefined ? [] : [{ link, programId: attached.programId }]
   })
   if (found.length === 0) return { ports: [], maps: undefined }
 

@@ -82,13 +82,14 @@ class Attributes {
 
 let attributes: Attributes | undefined
 
-function begin(): Attributes {
+/** Attributes of a call, all zero; each call uses them anew. */
+export function beginCall(): Attributes {
   attributes ??= new Attributes()
   return attributes.clear()
 }
 
 /** An error that says what to do, for those that a user can do something about. */
-function refusal(what: string, result: number): DatapathError {
+export function refusal(what: string, result: number): DatapathError {
   const code = errnoName(-result)
   if (code === 'EPERM' || code === 'EACCES')
     return new DatapathError(code, `${what}: ${code}: run as root with CAP_BPF and CAP_NET_ADMIN`)
@@ -150,7 +151,7 @@ export class BpfMap {
     const words = this.shape.keySize / 4
     // A hash that changes all the time could go on for ever.
     for (let round = 0; round < 2 * this.shape.count; round++) {
-      const attr = begin().u32(0, this.fd).pointer(8, from).pointer(16, this.#value.address)
+      const attr = beginCall().u32(0, this.fd).pointer(8, from).pointer(16, this.#value.address)
       const result = attr.call(command.nextKey, 32)
       if (result < 0) return
       const key = this.#value.words.slice(0, words)
@@ -170,7 +171,7 @@ export class BpfMap {
   }
 
   #call(number: number, key: number, flags: number): number {
-    const attr = begin().u32(0, this.fd).pointer(8, key).u32(24, flags)
+    const attr = beginCall().u32(0, this.fd).pointer(8, key).u32(24, flags)
     // A removal must not name a value.
     if (number !== command.remove) attr.pointer(16, this.#value.address)
     return attr.call(number, 32)
@@ -183,7 +184,10 @@ export class BpfMap {
 
 /** @throws DatapathError */
 export function createMap(shape: MapShape): BpfMap {
-  const attr = begin().u32(0, mapTypes[shape.type]).u32(4, shape.keySize).u32(8, shape.valueSize)
+  const attr = beginCall()
+    .u32(0, mapTypes[shape.type])
+    .u32(4, shape.keySize)
+    .u32(8, shape.valueSize)
   attr.u32(12, shape.count).u32(16, mapFlags[shape.type]).text(28, shape.name)
   const fd = attr.call(command.mapCreate, 72)
   if (fd < 0) throw refusal(`creating map ${shape.name}`, fd)
@@ -192,7 +196,7 @@ export function createMap(shape: MapShape): BpfMap {
 
 /** The map with this id if it has this shape, whatever its name; otherwise undefined. */
 export function openMap(id: number, shapes: readonly MapShape[]): BpfMap | undefined {
-  const fd = begin().u32(0, id).call(command.mapById, 12)
+  const fd = beginCall().u32(0, id).call(command.mapById, 12)
   if (fd < 0) return undefined
   const { view, bytes, buffer } = info(fd, 80)
   const end = bytes.indexOf(0, buffer + 24)
@@ -245,7 +249,7 @@ export function loadProgram(
 }
 
 function load(name: string, count: number, memory: Arena, logLevel: number): number {
-  const attr = begin().u32(0, programTypeTc).u32(4, count)
+  const attr = beginCall().u32(0, programTypeTc).u32(4, count)
   attr.pointer(8, memory.address + logSize + 4096).pointer(16, memory.address + logSize)
   memory.bytes[0] = 0
   if (logLevel > 0) attr.u32(24, logLevel).u32(28, logSize).pointer(32, memory.address)
@@ -284,7 +288,7 @@ export function describeProgram(id: number): ProgramDetails | undefined {
 
 /** A descriptor of a loaded program; undefined when it is gone. */
 export function openProgram(id: number): number | undefined {
-  const fd = begin().u32(0, id).call(command.programById, 12)
+  const fd = beginCall().u32(0, id).call(command.programById, 12)
   return fd < 0 ? undefined : fd
 }
 
@@ -305,7 +309,7 @@ export function describeProgramFd(fd: number): ProgramDetails {
 }
 
 function info(fd: number, size: number, prepare?: (attr: Attributes) => void): Attributes {
-  const attr = begin()
+  const attr = beginCall()
   attr.bytes.fill(0, attr.buffer, attr.buffer + 1024)
   prepare?.(attr)
   attr.u32(0, fd).u32(4, size).pointer(8, attr.address(attr.buffer))
@@ -320,7 +324,7 @@ export function testRun(
   frame: Uint8Array,
   repeat = 1,
 ): { readonly result: number; readonly frame: Uint8Array; readonly ns: number } {
-  const attr = begin()
+  const attr = beginCall()
   const [input, output] = [attr.buffer, attr.buffer + 32_768]
   attr.bytes.set(frame, input)
   attr.u32(0, fd).u32(8, frame.length).u32(12, 32_768)

@@ -37,9 +37,10 @@ import {
   read,
 } from '../syscall.ts'
 import { findLeft, type Left } from './adopt.ts'
+import { attach } from './attach.ts'
 import { FlowStore } from './flow-store.ts'
 import { table } from './layout.ts'
-import { attachExecute, Programs, raiseMemoryLimit } from './load.ts'
+import { Programs, raiseMemoryLimit } from './load.ts'
 import { closeMaps, createMaps, type Maps } from './maps.ts'
 import { MeterTable } from './meter.ts'
 import { PortTable } from './port-table.ts'
@@ -72,12 +73,17 @@ export function openEbpfDatapath({ name = 'midonet' }: EbpfOptions = {}): EbpfDa
     const left = findLeft(links, name)
     const maps = left.maps ?? createMaps()
     opened.push(() => closeMaps(maps))
-    const programs = new Programs(maps, left.ports)
+    const programs = new Programs(name, maps, left.ports)
     opened.push(() => programs.close())
     // Now, since the first port is not to wait for the verifier.
     debug('%s: ports run program %d', name, programs.port.id)
     maps.table.view.setUint32(table.upcallPort, upcalls.index, true)
-    attachExecute(links, execute.index, name, programs.execute.fd)
+    const sending = {
+      index: execute.index,
+      interfaceName: `${name}-in`,
+      direction: 'egress',
+    } as const
+    attach(links, sending, name, programs.execute)
     return new KernelDatapath({ name, links, maps, programs, upcalls, execute, left })
   } catch (error) {
     for (const undo of opened.toReversed()) undo()

@@ -6,10 +6,10 @@ import { borrow, giveBack } from '../lending.ts'
 import { NetlinkError, type NetlinkSocket } from '../netlink.ts'
 import { raiseLink, readLink, silenceIpv6 } from '../rtnetlink.ts'
 import { errnoName, interfaceIndex, interfaceName } from '../syscall.ts'
-import { findFilter, removeFilter } from '../tc.ts'
 import type { LeftPort } from './adopt.ts'
+import { attach, detach, findAttached, type Loaded } from './attach.ts'
 import type { BpfMap } from './bpf.ts'
-import { attachPort, type Loaded, type Programs } from './load.ts'
+import type { Programs } from './load.ts'
 
 const debug = createDebug('midonet:datapath')
 
@@ -82,7 +82,7 @@ export class PortTable {
   remove(number: number): void {
     if (!this.#ports.delete(number)) return
     this.#moved.delete(number)
-    removeFilter(this.#links, number, 'ingress')
+    detach(this.#links, number, this.#name)
     giveBack(this.#links, number)
     this.#limits.keyWords[0] = number
     this.#limits.remove()
@@ -132,7 +132,8 @@ export class PortTable {
     silenceIpv6(interfaceName)
     const vport = this.#remember(index, interfaceName)
     try {
-      attachPort(this.#links, index, this.#name, this.#programOf(index).fd)
+      const place = { index, interfaceName, direction: 'ingress' } as const
+      attach(this.#links, place, this.#name, this.#programOf(index))
       raiseLink(this.#links, index)
     } catch (error) {
       this.remove(index)
@@ -163,7 +164,7 @@ export class PortTable {
   }
 
   #isAttached(index: number): boolean {
-    return findFilter(this.#links, index, 'ingress')?.name === this.#name
+    return findAttached(this.#links, index, this.#name) !== undefined
   }
 
   #ask(index: number): boolean {

@@ -2,13 +2,13 @@ import { randomInt } from 'node:crypto'
 import test from 'ava'
 import fc from 'fast-check'
 import { DatapathError, type FlowId } from '../../datapath/datapath.ts'
+import { findAttached } from '../../datapath/ebpf/attach.ts'
 import { type EbpfDatapath, openEbpfDatapath } from '../../datapath/ebpf/ebpf-datapath.ts'
 import { flowsMax, table, upcallBurst } from '../../datapath/ebpf/layout.ts'
 import { adoptMaps, closeMaps } from '../../datapath/ebpf/maps.ts'
 import { NetlinkSocket } from '../../datapath/netlink.ts'
 import { routeProtocol } from '../../datapath/rtnetlink.ts'
 import { arena, write } from '../../datapath/syscall.ts'
-import { findFilter } from '../../datapath/tc.ts'
 import type { Action } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
 import { type Addresses, finishSum, sumPseudo } from '../../packet/checksum.ts'
@@ -26,8 +26,10 @@ const runs = Number(process.env.RUNS ?? 2000)
 const tunOffloads = 0x0f // linux/if_tun.h: TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN
 
 enterFreshNetwork()
-const names = ['mda', 'mdb', 'mdc']
-const tapA = new TapPort('mda')
+// The first has the name of an interface of ours: where the kernel has tcx, that runs its program.
+const own = 'mn0000000000a'
+const names = [own, 'mdb', 'mdc']
+const tapA = new TapPort(own)
 const tapB = new TapPort('mdb')
 const taps = [tapA, tapB, new TapPort('mdc')]
 let current: EbpfDatapath = openEbpfDatapath()
@@ -61,7 +63,7 @@ testDatapath(test, restore)
 /** A fresh start with two ports: what `tapA` receives, `tapB` sends, changed by `actions`. */
 function connect(): { readonly a: number; readonly b: number } {
   restore()
-  return { a: current.addPort('mda').number, b: current.addPort('mdb').number }
+  return { a: current.addPort(own).number, b: current.addPort('mdb').number }
 }
 
 function everything(inPort: number): { key: Uint32Array; mask: Uint32Array } {
@@ -339,7 +341,7 @@ test.serial('an interface that goes takes its port with it', (t) => {
       .ports()
       .map(({ name }) => name)
       .toSorted(),
-    ['mda', 'mdb'],
+    ['mdb', own],
   )
   const again = new TapPort('mdbrief')
   t.not(current.addPort('mdbrief').number, before.number)
@@ -349,9 +351,9 @@ test.serial('an interface that goes takes its port with it', (t) => {
 /** Writes another format into the maps that the program of a port uses. */
 function spoilFormat(port: number): void {
   const links = new NetlinkSocket(routeProtocol)
-  const filter = findFilter(links, port, 'ingress')
+  const attached = findAttached(links, port, 'midonet')
   links.close()
-  const maps = adoptMaps(filter?.programId ?? 0)
+  const maps = adoptMaps(attached?.programId ?? 0)
   maps?.table.view.setUint32(table.format, 0, true)
   if (maps !== undefined) closeMaps(maps)
 }

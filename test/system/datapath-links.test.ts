@@ -1,6 +1,14 @@
 import test from 'ava'
 import { Assembler } from '../../datapath/ebpf/assembler.ts'
-import { loadProgram } from '../../datapath/ebpf/bpf.ts'
+import {
+  attach,
+  detach,
+  findAttached,
+  type Loaded,
+  programName,
+} from '../../datapath/ebpf/attach.ts'
+import { describeProgramFd, loadProgram } from '../../datapath/ebpf/bpf.ts'
+import { listTcx } from '../../datapath/ebpf/tcx.ts'
 import { LinkError } from '../../datapath/link.ts'
 import { NetlinkError, NetlinkSocket } from '../../datapath/netlink.ts'
 import { openLinks, routeProtocol } from '../../datapath/rtnetlink.ts'
@@ -122,5 +130,57 @@ test.serial('a program is attached to an interface, replaced, found and removed'
   removeFilter(socket, 999_999, 'ingress')
   t.is(findFilter(socket, index, 'ingress'), undefined)
   links.remove('mdf0')
+  socket.close()
+})
+
+test.serial('an interface of ours runs its program by tcx where the kernel has it', (t) => {
+  const socket = new NetlinkSocket(routeProtocol)
+  const own = 'mn00000000000'
+  links.createVeth({ name: own, peerName: 'mdg1', mtu: 1500 })
+  const load = (result: number): Loaded => {
+    const code = new Assembler().mov(0, result).exit().finish()
+    const fd = loadProgram(programName('mdtest', String(result)), code, {})
+    return { fd, id: describeProgramFd(fd).id }
+  }
+  const [first, second] = [load(0), load(2)]
+  for (const [interfaceName, by] of [
+    [own, listTcx(1, 'ingress') === undefined ? 'filter' : 'tcx'],
+    ['mdg1', 'filter'],
+  ] as const) {
+    const index = links.find(interfaceName)?.index ?? 0
+    const place = { index, interfaceName, direction: 'ingress' } as const
+    // Each way as often as an interface can run programs at once, and more.
+    for (const program of new Array(70).fill([first, second]).flat()) {
+      attach(socket, place, 'mdtest', program)
+      t.deepEqual(findAttached(socket, index, 'mdtest'), { programId: program.id, by })
+    }
+    t.is(listTcx(index, 'ingress')?.length ?? 0, by === 'tcx' ? 1 : 0)
+    t.is(findFilter(socket, index, 'ingress')?.name, by === 'tcx' ? undefined : 'mdtest')
+    t.is(findAttached(socket, index, 'mdother'), undefined)
+    detach(socket, index, 'mdother')
+    t.truthy(findAttached(socket, index, 'mdtest'))
+    detach(socket, index, 'mdtest')
+    detach(socket, index, 'mdtest')
+    t.is(findAttached(socket, index, 'mdtest'), undefined)
+  }
+  links.remove(own)
+  socket.close()
+})
+
+test.serial('an interface of ours that runs a filter keeps to it', (t) => {
+  const socket = new NetlinkSocket(routeProtocol)
+  const interfaceName = 'mn00000000000'
+  links.createVeth({ name: interfaceName, peerName: 'mdg1', mtu: 1500 })
+  const index = links.find(interfaceName)?.index ?? 0
+  const fd = loadProgram(programName('mdtest', ''), new Assembler().mov(0, 0).exit().finish(), {})
+  ensureClsact(socket, index)
+  setFilter(socket, index, 'ingress', 'mdtest', fd)
+  const program = { fd, id: describeProgramFd(fd).id }
+  attach(socket, { index, interfaceName, direction: 'ingress' }, 'mdtest', program)
+  t.deepEqual(findAttached(socket, index, 'mdtest'), { programId: program.id, by: 'filter' })
+  t.deepEqual(listTcx(index, 'ingress') ?? [], [])
+  detach(socket, index, 'mdtest')
+  t.is(findAttached(socket, index, 'mdtest'), undefined)
+  links.remove(interfaceName)
   socket.close()
 })

@@ -19,7 +19,7 @@ enterFreshNetwork()
 
 test('the mask that fitted is tried first, so more masks do not cost the packets of a flow', (t) => {
   const maps = createMaps()
-  const program = new Programs(maps).port.fd
+  const program = new Programs('test', maps).port.fd
   const flows = new FlowStore(maps, () => performance.now())
   const install = (match: Parameters<FlowStore['install']>[0]): number =>
     flows.install(match, [{ kind: 'output', port: loopback }], () => undefined)
