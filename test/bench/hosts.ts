@@ -4,7 +4,7 @@
  *
  *    a ── host 1 ═ our VXLAN ═ host 2 ── b        p ── br-k, vx-k ═ VXLAN ═ vx-k, br-k ── q
  *
- * Each figure is the median of five, after a warm-up.
+ * Each figure is the median of several, after a warm-up.
  */
 import { type ChildProcess, type ExecFileException, execFile, spawn } from 'node:child_process'
 import { availableParallelism } from 'node:os'
@@ -13,6 +13,9 @@ import type { Row } from './row.ts'
 
 const rounds = 5
 const seconds = 2
+/** Small packets are counted in many short slices. */
+const slices = 15
+const sliceSeconds = 0.5
 const mtu = 1450
 const udpLoad = new URL('udp-load.js', import.meta.url).pathname
 /** Both ends of a round trip: where the scheduler puts them would weigh more than the network. */
@@ -39,12 +42,14 @@ export async function benchHosts(): Promise<Row[]> {
     for (const { server } of [ours, peer]) {
       servers.push(start(server, 'iperf3', '-s'))
       servers.push(start(server, ...oneCpu, 'sockperf', 'server', '-p', '11111'))
-      servers.push(start(server, 'taskset', '-c', receiveCpu, process.execPath, udpLoad, 'receive'))
+      servers.push(
+        start(server, 'taskset', '-c', receiveCpu, process.execPath, udpLoad, 'receive', 'awake'),
+      )
     }
     return [
       await row('hosts-tcp-stream', 'Gbit/s', 0.9, tcpStream),
       await row('hosts-rr', '1/s', 0.9, roundTrips),
-      await row('hosts-udp-small', 'packet/s', 1, smallUdp),
+      await row('hosts-udp-small', 'packet/s', 1, smallUdp, slices),
     ]
   } finally {
     for (const server of servers) server.kill()
@@ -97,9 +102,15 @@ const client = ({ client: name }: Pair, ...command: readonly string[]): Promise<
   run(['netns', 'exec', `hs-${name}`, ...command])
 
 /** Medians of both; they take turns, and another goes first in each round. */
-async function row(name: string, unit: string, goal: number, measure: Measure): Promise<Row> {
+async function row(
+  name: string,
+  unit: string,
+  goal: number,
+  measure: Measure,
+  times = rounds,
+): Promise<Row> {
   const figures = { ours: [] as number[], peer: [] as number[] }
-  for (let round = -1; round < rounds; round++)
+  for (let round = -1; round < times; round++)
     for (const isOurs of round % 2 === 0 ? [true, false] : [false, true]) {
       const figure = await measure(isOurs ? ours : peer)
       // The first round warms up: flows, neighbours, caches.
@@ -128,16 +139,16 @@ async function roundTrips(pair: Pair): Promise<number> {
   return 1e6 / (2 * oneWayUs)
 }
 
-/** Counted where they are read. */
+/** Counted where they are read, over the time that the sender's processor was the sender's. */
 async function smallUdp(pair: Pair): Promise<number> {
   const received = async () => {
     const text = await run(['netns', 'exec', `hs-${pair.server}`, 'cat', '/proc/net/snmp'])
     return Number(/^Udp: (\d+)/m.exec(text)?.[1])
   }
   const before = await received()
-  const send = [process.execPath, udpLoad, 'send', pair.address, String(seconds)]
-  await client(pair, 'taskset', '-c', sendCpu, ...send)
-  return ((await received()) - before) / seconds
+  const send = [process.execPath, udpLoad, 'send', pair.address, String(sliceSeconds)]
+  const had = Number(await client(pair, 'taskset', '-c', sendCpu, ...send))
+  return ((await received()) - before) / had
 }
 
 function median(figures: readonly number[]): number {
