@@ -63,6 +63,10 @@ export class VirtualVip implements VipSettings {
   readonly isSticky: boolean
   readonly poolTag: Tag
   readonly members: readonly VirtualMember[]
+  /** Those who may have new connections: of two that are even the first in the order of ids is ahead. */
+  readonly #able: readonly VirtualMember[]
+  readonly #seeds: Int32Array
+  readonly #areEqual: boolean
   /** By clients' addresses, in the order they came; survives a new compilation. */
   readonly #sticks: Map<number, Stick>
   #hand: IterableIterator<Stick> | undefined
@@ -76,6 +80,9 @@ export class VirtualVip implements VipSettings {
     this.isSticky = settings.isSticky
     this.poolTag = settings.poolTag
     this.members = settings.members
+    this.#able = settings.members.filter(({ share }) => share > 0).sort(byId)
+    this.#seeds = Int32Array.from(this.#able, ({ seed }) => seed)
+    this.#areEqual = this.#able.every(({ share }) => share === this.#able[0]?.share)
     this.#sticks = settings.isSticky && before?.isSticky === true ? before.#sticks : new Map()
   }
 
@@ -93,14 +100,31 @@ export class VirtualVip implements VipSettings {
 
   /** The member that a new connection of this hash goes to; undefined when none may have it. */
   choose(hash: number): VirtualMember | undefined {
+    const spread = spreadFirst(hash)
+    return this.#areEqual ? this.#chooseEqual(spread) : this.#chooseWeighed(spread)
+  }
+
+  /** Of members with equal shares the numbers themselves say who is ahead, without a logarithm. */
+  #chooseEqual(spread: number): VirtualMember | undefined {
+    const seeds = this.#seeds
+    let highest = -1
+    let best = -1
+    for (let at = 0; at < seeds.length; at++) {
+      const number = finish(spread ^ (seeds[at] ?? 0))
+      if (number <= highest) continue
+      highest = number
+      best = at
+    }
+    return this.#able[best]
+  }
+
+  #chooseWeighed(spread: number): VirtualMember | undefined {
     let best: VirtualMember | undefined
     let highest = 0
-    const spread = spreadFirst(hash)
-    for (const member of this.members) {
-      if (member.share === 0) continue
-      const number = finish(spread ^ member.seed)
-      if (best !== undefined && !isAhead(member, number, best, highest)) continue
-      highest = number
+    for (const member of this.#able) {
+      const score = scoreOf(member, finish(spread ^ member.seed))
+      if (best !== undefined && score <= highest) continue
+      highest = score
       best = member
     }
     return best
@@ -191,13 +215,8 @@ export class VirtualBalancer {
   }
 }
 
-/** Whether of two members with the numbers that a hash gives them the first is to be chosen. */
-function isAhead(one: VirtualMember, number: number, other: VirtualMember, its: number): boolean {
-  // Of two with equal shares the numbers themselves say so, without a logarithm.
-  const isEqual = one.share === other.share
-  const mine = isEqual ? number : scoreOf(one, number)
-  const theirs = isEqual ? its : scoreOf(other, its)
-  return mine > theirs || (mine === theirs && one.id <= other.id)
+function byId(one: VirtualMember, other: VirtualMember): number {
+  return one.id < other.id ? -1 : one.id > other.id ? 1 : 0
 }
 
 function scoreOf({ share }: VirtualMember, number: number): number {

@@ -7,7 +7,6 @@
  * packet and not in the flow key, so for the others the agent looks at each.
  */
 import { wordsOf6 } from '../packet/address6.ts'
-import { fields } from '../packet/flow-key.ts'
 import type { flood } from './bridge.ts'
 import { joinMac } from './mac-table.ts'
 import type { VirtualBridgePort } from './port.ts'
@@ -46,9 +45,9 @@ function isSolicitation(sim: Simulation): boolean {
   const { work } = sim
   sim.seeEthType()
   if (work[7] !== 0 || work[8] !== ethertypeIpv6) return false
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   if ((word(work, 9) & 0xff) !== protoIcmpv6 || word(work, 9) >>> 24 !== 0) return false
-  sim.see(fields.tpSrc)
+  sim.seeTpSrc()
   return (word(work, 18) & 0xffff) === solicitation
 }

@@ -118,7 +118,7 @@ export function meets(
 /** What is not IP is in no fragments. */
 function meetsFragments(sim: Simulation, policy: VirtualRule['fragments']): boolean {
   if (!isIp(sim)) return policy !== 'nonHeader'
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   const frag = word(sim.work, 9) >>> 24
   if (policy === 'unfragmented') return frag === fragNone
   return policy === 'nonHeader' ? frag === fragLater : frag !== fragLater
@@ -164,7 +164,7 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
   switch (one.kind) {
     case 'protocol':
       if (!isIp(sim)) return false
-      sim.see(fields.ipProto)
+      sim.seeProtocol()
       noteHidden(sim)
       return (word(work, 9) & 0xff) === one.a
     case 'tos':
@@ -187,13 +187,13 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
       return isIp(sim) && passage.dstGroups(sim)?.has(one.id) === true
     case 'srcPorts': {
       if (!seePorts(sim)) return false
-      sim.see(fields.tpSrc)
+      sim.seeTpSrc()
       const port = word(work, 18) & 0xffff
       return port >= one.a && port <= one.b
     }
     case 'dstPorts': {
       if (!seePorts(sim)) return false
-      sim.see(fields.tpDst)
+      sim.seeTpDst()
       const port = word(work, 18) >>> 16
       return port >= one.a && port <= one.b
     }
@@ -254,9 +254,9 @@ function noteHidden({ work, passage }: Simulation): void {
 /** Whether the packet has ports, or an ICMP type and code; either half is for the caller to see. */
 export function seePorts(sim: Simulation): boolean {
   if (!isIp(sim)) return false
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   if (word(sim.work, 9) >>> 24 === fragLater) return false
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   noteHidden(sim)
   switch (word(sim.work, 9) & 0xff) {
     case 1:

@@ -11,6 +11,7 @@ import { takeDue } from './announcement.ts'
 import { Answers, isAnswerable, leavesState } from './answer.ts'
 import { Executor } from './executor.ts'
 import { actionsOf, cut, flowActions, lengthOf, limitLength } from './flow-actions.ts'
+import { empty } from './list.ts'
 import { probeOf } from './neighbor-probe.ts'
 import {
   asReceived,
@@ -45,6 +46,8 @@ export class Delivery {
   readonly #world: DeliveryWorld
   readonly #answers = new Answers()
   readonly #queue: (() => void)[] = []
+  /** Tags of the state that changed last. */
+  readonly #changed: Tag[] = []
   readonly #drops = new Map<string, number>()
   #packets = 0
   #simulations = 0
@@ -196,7 +199,8 @@ export class Delivery {
   #commitState(outcome: OutcomeKind): void {
     const { sim, topology, now } = this.#world
     if (!leavesState(sim, outcome)) return
-    const tags = topology.state.commit(sim.effects, now())
+    empty(this.#changed)
+    const tags = topology.state.commit(sim.effects, now(), this.#changed)
     sim.choices.settle(sim)
     if (tags.length > 0) this.#follow(tags)
   }
@@ -318,8 +322,8 @@ export class Delivery {
   #await(hand: PacketInHand): void {
     const { sim, states, now } = this.#world
     const parked = { ...parkedOf(hand, hand.start ?? '', now()), hasWaited: true }
-    const tags = sim.passage.missed.map(({ tag }) => tag)
-    if (!this.waiting.add(parked, tags, states.waitEndMs(now()))) this.#resume([parked])
+    const { missed } = sim.passage
+    if (!this.waiting.add(parked, missed.slice(), states.waitEndMs(now()))) this.#resume([parked])
   }
 
   /** Sends the answers, and what of a flood went elsewhere; whether the rate limit kept one back. */

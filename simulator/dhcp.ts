@@ -7,7 +7,7 @@
  * far as the IP address goes that tells it from the server's.
  */
 import type { DhcpLease } from '../packet/dhcp-reply.ts'
-import { fields, fragNone } from '../packet/flow-key.ts'
+import { fragNone } from '../packet/flow-key.ts'
 import type { VirtualBridge } from './bridge.ts'
 import { joinMac, macHigh, macLow } from './mac-table.ts'
 import type { VirtualBridgePort } from './port.ts'
@@ -36,11 +36,11 @@ export function takesDhcp(sim: Simulation, port: VirtualBridgePort, service: Dhc
   const { work } = sim
   if (!port.adminUp || !bridge.adminUp) return false
   if (!isForServer(sim, bridge, service)) return false
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   if ((word(work, 9) & 0xff) !== protocolUdp || word(work, 9) >>> 24 !== fragNone) return false
-  sim.see(fields.tpSrc)
-  sim.see(fields.tpDst)
+  sim.seeTpSrc()
+  sim.seeTpDst()
   if (word(work, 18) !== portsOfClient) return false
   sim.seeEthSrc()
   const mac = joinMac(word(work, 5), word(work, 6))

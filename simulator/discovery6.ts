@@ -6,7 +6,7 @@
  */
 import { wordsOf6 } from '../packet/address6.ts'
 import type { NeighborMessage } from '../packet/build6.ts'
-import { fields, fragNone } from '../packet/flow-key.ts'
+import { fragNone } from '../packet/flow-key.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { hasAddress6, sharesLink6 } from './router-port6.ts'
 import { type Simulation, word } from './simulation.ts'
@@ -18,9 +18,9 @@ const hopLimitMax = 255
 /** Whether the packet is one of RFC 4861: types 133 to 137. */
 export function isDiscovery(sim: Simulation): boolean {
   const { work } = sim
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   if ((word(work, 9) & 0xff) !== protoIcmpv6) return false
-  sim.see(fields.tpSrc)
+  sim.seeTpSrc()
   const type = word(work, 18) & 0xffff
   return type >= 133 && type <= 137
 }
@@ -29,9 +29,9 @@ export function isDiscovery(sim: Simulation): boolean {
 export function simulateDiscovery(sim: Simulation, ingress: VirtualRouterPort): undefined {
   const { work } = sim
   if (!ingress.adminUp || !ingress.router.adminUp) return sim.drop('router or its port is down')
-  sim.see(fields.ipTtl)
-  sim.see(fields.ipFrag)
-  sim.see(fields.tpDst)
+  sim.seeTtl()
+  sim.seeFragment()
+  sim.seeTpDst()
   const isFromLink = ((word(work, 9) >>> 16) & 0xff) === hopLimitMax
   if (!isFromLink || word(work, 9) >>> 24 !== fragNone || word(work, 18) >>> 16 !== 0)
     return sim.drop('neighbour discovery from beyond the link')

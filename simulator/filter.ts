@@ -118,9 +118,9 @@ function mayAnswer(sim: Simulation): boolean {
   if (!isIp(sim)) return false
   sim.seeEthDst()
   if ((word(work, 3) & 0x100) !== 0) return false
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   if (word(work, 9) >>> 24 === 2) return false
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   const protocol = word(work, 9) & 0xff
   if (protocol === protoTcp) {
     sim.seeBits(19, tcpRst)
@@ -128,7 +128,7 @@ function mayAnswer(sim: Simulation): boolean {
   }
   const isIpv6 = work[8] === etherTypeIpv6
   if (protocol !== (isIpv6 ? protoIcmpv6 : protoIcmp)) return true
-  sim.see(fields.tpSrc)
+  sim.seeTpSrc()
   const type = word(work, 18) & 0xffff
   // Nor about redirects and the rest of neighbour discovery, 133 to 137.
   return isIpv6 ? type >= 128 && (type < 133 || type > 137) : !isIcmpErrorType(type)

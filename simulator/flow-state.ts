@@ -111,9 +111,8 @@ export class FlowState {
     this.#share = place < 0 ? { place: 0, count: 1 } : { place, count: hosts.length }
   }
 
-  /** Does what a simulation wants done. Returns the tags of what is another now. */
-  commit(effects: readonly Effect[], nowMs: number): Tag[] {
-    const tags: Tag[] = []
+  /** Does what a simulation wants done. Puts the tags of what is another now into `tags`. */
+  commit(effects: readonly Effect[], nowMs: number, tags: Tag[] = []): Tag[] {
     for (const effect of effects) {
       if (effect.kind === 'addState') {
         if (effect.instead !== undefined) this.#replace(effect.instead, effect.entry, tags)

@@ -1,5 +1,4 @@
 /** A number for each connection: equal routes share traffic by it. */
-import { fields } from '../packet/flow-key.ts'
 import type { Simulation } from './simulation.ts'
 
 const ethertypeIpv6 = 0x86dd
@@ -12,14 +11,14 @@ export function hashConnection(sim: Simulation): number {
 function hashIpv4(sim: Simulation): number {
   sim.seeIpSrc(32)
   sim.seeIpDst(32)
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   const { work } = sim
   const protocol = (work[9] ?? 0) & 0xff
   let ports = 0
   if ((work[9] ?? 0) >>> 24 === 0 && (protocol === 6 || protocol === 17 || protocol === 132)) {
-    sim.see(fields.tpSrc)
-    sim.see(fields.tpDst)
+    sim.seeTpSrc()
+    sim.seeTpDst()
     ports = work[18] ?? 0
   }
   let mixed = Math.imul((work[10] ?? 0) ^ Math.imul(work[14] ?? 0, 0x85eb_ca6b), 0x9e37_79b1)
@@ -32,8 +31,8 @@ function hashIpv4(sim: Simulation): number {
 function hashIpv6(sim: Simulation): number {
   sim.seeIpv6Src(128)
   sim.seeIpv6Dst(128)
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   const { work } = sim
   const protocol = (work[9] ?? 0) & 0xff
   // A later fragment has protocol 44: what is cut shares one number, whatever it carries.
@@ -41,8 +40,8 @@ function hashIpv6(sim: Simulation): number {
   let mixed = isCut ? 0 : protocol
   for (let at = 10; at < 18; at++) mixed = mix(mixed, work[at] ?? 0)
   if (!isCut && (protocol === 6 || protocol === 17 || protocol === 132)) {
-    sim.see(fields.tpSrc)
-    sim.see(fields.tpDst)
+    sim.seeTpSrc()
+    sim.seeTpDst()
     mixed = mix(mixed, work[18] ?? 0)
   }
   return (mixed ^ (mixed >>> 16)) >>> 0

@@ -8,7 +8,7 @@
  * nowhere.
  */
 import { contains } from '../packet/address.ts'
-import { fields, fragNone } from '../packet/flow-key.ts'
+import { fragNone } from '../packet/flow-key.ts'
 import { buildSyn } from '../packet/probe.ts'
 import type { HealthMonitor, PoolMember } from '../topology/model.ts'
 import { macHigh, macLow } from './mac-table.ts'
@@ -163,11 +163,11 @@ function isOurs(port: VirtualRouterPort, address: number, isFirstHost: boolean):
 /** Notes an answer to a probe among the packets for a router's own addresses. */
 export function noteAnswer(sim: Simulation, probes: ReadonlyMap<number, Probe>): void {
   const { work } = sim
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   if (word(work, 9) >>> 24 !== fragNone) return
   sim.seeIpSrc(32)
-  sim.see(fields.tpSrc)
-  sim.see(fields.tpDst)
+  sim.seeTpSrc()
+  sim.seeTpDst()
   sim.seeBits(19, synAck)
   if ((word(work, 19) & synAck) !== synAck) return
   const probe = probes.get(word(work, 18) >>> 16)

@@ -14,7 +14,7 @@
  * VIPs with the same server behind (then only its port is another one).
  */
 import { contains } from '../packet/address.ts'
-import { fields, fragLater, fragNone } from '../packet/flow-key.ts'
+import { fragLater, fragNone } from '../packet/flow-key.ts'
 import {
   anyPort,
   hashOf,
@@ -45,7 +45,6 @@ export type Balance =
   | { readonly kind: 'known'; readonly entry: StateEntry; readonly found: TupleKind }
   | {
       readonly kind: 'new'
-      readonly vip: VirtualVip
       readonly member: VirtualMember
       /** What stood in its place. */
       readonly stale: StateEntry | undefined
@@ -67,7 +66,7 @@ export function balance(sim: Simulation, balancer: VirtualBalancer, zone: Zone):
 function balanceToMember(sim: Simulation, balancer: VirtualBalancer, zone: Zone): BalanceOutcome {
   const { work, passage } = sim
   if (isIcmpError(sim)) {
-    passage.begin(zone, work)
+    passage.comeTo(zone)
     if (passage.seeTuple(sim, work, true) !== 'error') return 'none'
     const { protocol, dst, ports } = passage
     const vip = balancer.vip(protocol, dst, ports >>> 16)
@@ -75,12 +74,12 @@ function balanceToMember(sim: Simulation, balancer: VirtualBalancer, zone: Zone)
     const member = vip && key && memberOf(sim, vip, key)
     return key && member ? goOn(sim, key, member, 'error') : 'none'
   }
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   const protocol = word(work, 9) & 0xff
   if (protocol !== protocols.tcp && protocol !== protocols.udp) return 'none'
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   if (word(work, 9) >>> 24 !== fragNone) return drop(sim, 'a fragment cannot be balanced')
-  sim.see(fields.tpDst)
+  sim.seeTpDst()
   const vip = balancer.vip(protocol, word(work, 14), word(work, 18) >>> 16)
   return vip === undefined ? 'none' : admit(sim, vip, zone)
 }
@@ -88,7 +87,7 @@ function balanceToMember(sim: Simulation, balancer: VirtualBalancer, zone: Zone)
 /** A packet for a VIP, of a connection that stands or begins. */
 function admit(sim: Simulation, vip: VirtualVip, zone: Zone): BalanceOutcome {
   const { passage } = sim
-  passage.begin(zone, sim.work)
+  passage.comeTo(zone)
   passage.seeTuple(sim, sim.work, true)
   const key = passage.find(sim, keyKinds.balance)
   const keeper = key && memberOf(sim, vip, key)
@@ -102,7 +101,7 @@ function admit(sim: Simulation, vip: VirtualVip, zone: Zone): BalanceOutcome {
     sim.effects.push({ kind: 'stick', vip, client: passage.src, member: member.id })
   sim.story?.push(`VIP ${vip.name}: a new connection, for member ${member.id}`)
   changeDst(sim, 'plain', member.address, portOf(member, passage.ports >>> 16))
-  passage.frame.balance = { kind: 'new', vip, member, stale: key?.entry }
+  passage.frame.balance = { kind: 'new', member, stale: key?.entry }
   return 'balanced'
 }
 
@@ -156,15 +155,15 @@ function balanceFromMember(sim: Simulation, balancer: VirtualBalancer, zone: Zon
   if (!isIcmpError(sim)) {
     sim.seeIpSrc(balancer.serving.bitsFor(src))
     if (!balancer.serves(src)) return 'none'
-    sim.see(fields.ipProto)
+    sim.seeProtocol()
     const protocol = word(work, 9) & 0xff
     if (protocol !== protocols.tcp && protocol !== protocols.udp) return 'none'
-    sim.see(fields.ipFrag)
+    sim.seeFragment()
     if (word(work, 9) >>> 24 === fragLater) return 'none'
-    sim.see(fields.tpSrc)
+    sim.seeTpSrc()
     if (!balancer.isServer(protocol, src, word(work, 18) & 0xffff)) return 'none'
   }
-  passage.begin(zone, work)
+  passage.comeTo(zone)
   const found = passage.seeTuple(sim, work, true)
   if (found === 'none') return 'none'
   const key = passage.find(sim, keyKinds.reverseBalance)
@@ -261,24 +260,28 @@ function findPort(
 ): number | undefined {
   const { passage } = sim
   const own = passage.preferred?.srcPort ?? passage.ports & 0xffff
-  const isFree = (port: number) => {
-    const answer = portOf(member, passage.ports >>> 16) | (port << 16)
-    const side = { kind: keyKinds.reverseBalance, src: member.address, dst: source, ports: answer }
-    return passage.look(sim, side) === undefined
-  }
+  if (!isOurs && isFree(sim, member, source, own)) return own
   const { firstPort, lastPort } = limits
   // The router's address is all hosts': each takes from its share of the ports.
   const { first, count } = isOurs
     ? zone.state.shareOf(firstPort, lastPort)
     : { first: firstPort, count: lastPort - firstPort + 1 }
-  const isAllowed = !isOurs || (own >= first && own < first + count)
-  if (isAllowed && isFree(own)) return own
+  const isAllowed = isOurs && own >= first && own < first + count
+  if (isAllowed && isFree(sim, member, source, own)) return own
   const start = hashOf(passage.src, member.address, own) % Math.max(1, count)
   for (let at = 0; at < Math.min(count, limits.probes); at++) {
     const port = first + ((start + at) % count)
-    if (isFree(port)) return port
+    if (isFree(sim, member, source, port)) return port
   }
   return undefined
+}
+
+/** Whether the answers to a source port are nobody else's. */
+function isFree(sim: Simulation, member: VirtualMember, source: number, port: number): boolean {
+  const { passage } = sim
+  const answer = portOf(member, passage.ports >>> 16) | (port << 16)
+  const { reverseBalance } = keyKinds
+  return passage.look(sim, reverseBalance, member.address, source, answer) === undefined
 }
 
 function addressToward(port: VirtualRouterPort, address: number): number | undefined {

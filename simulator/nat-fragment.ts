@@ -1,6 +1,6 @@
 /** Fragments under dynamic translation: the first is translated by its ports, later ones follow it. */
 
-import { fields, fragFirst, fragLater } from '../packet/flow-key.ts'
+import { fragFirst, fragLater } from '../packet/flow-key.ts'
 import { fragmentIdOf } from '../packet/fragment-id.ts'
 import type { NatAction } from './compile-action.ts'
 import type { FragmentTrack } from './fragment-table.ts'
@@ -32,7 +32,7 @@ export function fragmentKindOf(kind: NatAction['kind']): FragmentKind | undefine
 
 /** Whether the packet is a later fragment: without ports. */
 export function isLaterFragment(sim: Simulation): boolean {
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   return word(sim.work, 9) >>> 24 === fragLater
 }
 
@@ -62,7 +62,7 @@ export function placeOfFirst(
   sim: Simulation,
   kind: FragmentKind,
 ): ReturnType<typeof placeOf> | undefined {
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   return word(sim.work, 9) >>> 24 === fragFirst ? placeOf(sim, kind) : undefined
 }
 
@@ -90,7 +90,7 @@ function placeOf(sim: Simulation, kind: FragmentKind): Place {
   passage.unkeyed = true
   // Of IPv6, later fragments do not say their protocol.
   const protocol = isIpv6 ? 0 : word(work, 9) & 0xff
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   const book = passage.zone?.state.book
   const zone = zoneWord(zoneOf(passage.zone?.number ?? 0, isIpv6), keyKinds[kind], protocol)
   const id = (passage.packet && fragmentIdOf(passage.packet)) ?? 0

@@ -7,7 +7,6 @@
  * happens to the destination quoted, and the other way round.
  */
 import { contains } from '../packet/address.ts'
-import { fields } from '../packet/flow-key.ts'
 import { noNumber } from './address-book.ts'
 import type { NatAction, NatTarget } from './compile-action.ts'
 import { isIp } from './condition.ts'
@@ -112,7 +111,7 @@ function translateForward(
   targets: readonly NatTarget[],
 ): NatOutcome {
   const { passage } = sim
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   if (!isTranslated(word(sim.work, 9) & 0xff)) return 'skip'
   const found = passage.seeTuple(sim, sim.work, true)
   if (found === 'none' || passage.zone === undefined) return 'skip'
@@ -144,7 +143,7 @@ function translateForward(
 
 function translateBack(sim: Simulation, kind: 'reverseSnat' | 'reverseDnat'): NatOutcome {
   const { passage } = sim
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   if (!isTranslated(word(sim.work, 9) & 0xff)) return 'skip'
   const found = passage.seeTuple(sim, sim.work, true)
   if (found === 'none') return 'skip'
@@ -254,6 +253,7 @@ function searchTarget(
 ): Side | undefined {
   const { protocol, src, dst, ports } = sim.passage
   const own = kind === 'snat' ? ports & 0xffff : ports >>> 16
+  const kindBack = kind === 'snat' ? keyKinds.reverseSnat : keyKinds.reverseDnat
   const { first, count } = portsOf(zone, kind, target, own)
   const addresses = target.lastAddress - target.firstAddress + 1
   const [likedAddress, likedPort] = likedOf(sim.passage, kind, target, own)
@@ -265,13 +265,16 @@ function searchTarget(
     const counted = target.firstAddress + ((start + turn) % addresses)
     const address = target.base === undefined ? counted : numberIn(zone, target.base, counted)
     if (address === noNumber && target.base !== undefined) return undefined
+    const from = kind === 'snat' ? dst : address
+    const to = kind === 'snat' ? address : src
     for (let at = 0; at < count + limits.neighbors; at++) {
       if (search.left-- <= 0) return undefined
       // Where many have the same port, those next to it are taken too: go on somewhere else.
       const jump = at < limits.neighbors ? 0 : search.hash
       const port = first + ((offset + jump + at) % count)
-      const back = backOf(kind, protocol, { src, dst, ports }, address, port)
-      if (sim.passage.look(sim, back) === undefined) return back
+      const back = portsBack(kind, protocol, ports, port)
+      if (sim.passage.look(sim, kindBack, from, to, back) === undefined)
+        return { kind: kindBack, src: from, dst: to, ports: back }
     }
   }
   return undefined
@@ -303,21 +306,12 @@ function portsOf(
   return { first: firstPort, count: lastPort - firstPort + 1 }
 }
 
-/** The tuple of the answers to a connection translated so. */
-function backOf(
-  kind: 'snat' | 'dnat',
-  protocol: number,
-  { src, dst, ports }: { readonly src: number; readonly dst: number; readonly ports: number },
-  address: number,
-  port: number,
-): Side {
-  const isEcho = isIcmpProtocol(protocol)
-  if (kind === 'snat') {
-    const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff) | (port << 16)
-    return { kind: keyKinds.reverseSnat, src: dst, dst: address, ports: back | 0 }
-  }
-  const back = isEcho ? both(port) : (swapPorts(ports) & 0xffff_0000) | port
-  return { kind: keyKinds.reverseDnat, src: address, dst: src, ports: back | 0 }
+/** The ports of the answers to a connection that got `port`. */
+function portsBack(kind: 'snat' | 'dnat', protocol: number, ports: number, port: number): number {
+  if (isIcmpProtocol(protocol)) return both(port) | 0
+  return kind === 'snat'
+    ? (swapPorts(ports) & 0xffff) | (port << 16)
+    : (swapPorts(ports) & 0xffff_0000) | port
 }
 
 function mix(src: number, dst: number, ports: number): number {

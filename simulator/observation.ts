@@ -45,6 +45,28 @@ export class Observation {
     this.mask[at] = word(this.mask, at) | bits
   }
 
+  // What nearly every walk reads has a way of its own: nothing is looked up.
+
+  seeProtocol(): void {
+    this.mask[9] = word(this.mask, 9) | 0xff
+  }
+
+  seeTtl(): void {
+    this.mask[9] = word(this.mask, 9) | 0xff_0000
+  }
+
+  seeFragment(): void {
+    this.mask[9] = word(this.mask, 9) | 0xff00_0000
+  }
+
+  seeTpSrc(): void {
+    this.mask[18] = word(this.mask, 18) | 0xffff
+  }
+
+  seeTpDst(): void {
+    this.mask[18] = word(this.mask, 18) | 0xffff_0000
+  }
+
   seeEthDst(): void {
     this.mask[3] = 0xffff
     this.mask[4] = 0xffff_ffff

@@ -2,7 +2,6 @@
  * Packets to an address that a router only gives as a source (SNAT), of connections that nobody
  * knows: they would go back out where they came from. Who sends them hears so instead.
  */
-import { fields } from '../packet/flow-key.ts'
 import type { VirtualChain } from './policy.ts'
 import type { VirtualRouterPort } from './router.ts'
 import { type Simulation, word } from './simulation.ts'
@@ -13,7 +12,7 @@ const protocols = { tcp: 6, udp: 17 } as const
 export function isOrphan(sim: Simulation, port: VirtualRouterPort): boolean {
   const { outbound, router } = port
   if (outbound === undefined && router.outbound === undefined) return false
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   const protocol = word(sim.work, 9) & 0xff
   if (protocol !== protocols.tcp && protocol !== protocols.udp) return false
   sim.seeIpDst(32)

@@ -7,7 +7,7 @@
  * into the zone, so that translations within the zone do not confuse its direction.
  */
 import { type NeighborMessage, readNeighborMessage } from '../packet/build6.ts'
-import { copyKey, createKey, type FlowKey, fields, fragLater } from '../packet/flow-key.ts'
+import { copyKey, createKey, type FlowKey, fragLater } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import type { IcmpQuote } from '../packet/icmp-quote.ts'
 import { noNumber } from './address-book.ts'
@@ -70,7 +70,9 @@ export class Passage {
   /** A rule asked for what the packet hides behind its extension headers. */
   isHidden = false
   /** Keys of flow state that were looked for in vain. */
-  readonly missed: { readonly zone: Zone; readonly tag: Tag }[] = []
+  readonly missed: Tag[] = []
+  /** Their zones. */
+  readonly missedZones: Zone[] = []
   /** Rules looked at on the whole walk. */
   rules = 0
   readonly #frames: Frame[] = Array.from({ length: limits.devices + 2 }, createFrame)
@@ -94,6 +96,7 @@ export class Passage {
     this.zone = undefined
     this.rules = 0
     empty(this.missed)
+    empty(this.missedZones)
     this.quotes.clear()
     this.#srcMembers.clear()
     this.#dstMembers.clear()
@@ -128,11 +131,16 @@ export class Passage {
     return false
   }
 
+  /** The packet comes to a zone where nobody asks for its direction. */
+  comeTo(zone: Zone): void {
+    this.zone = zone
+    this.#there.isSet = false
+  }
+
   /** Filters of a zone begin. */
   begin(zone: Zone, work: FlowKey): void {
-    this.zone = zone
+    this.comeTo(zone)
     this.#direction = undefined
-    this.#there.isSet = false
     const quote = this.quotes.current
     this.#zoneQuote = quote === undefined ? undefined : { ...quote }
     copyKey(work, this.#zoneKey)
@@ -222,9 +230,9 @@ export class Passage {
    */
   seeTuple(sim: Simulation, key: FlowKey, withId: boolean, quote?: IcmpQuote): TupleKind {
     if (!isIp(sim)) return 'none'
-    sim.see(fields.ipFrag)
+    sim.seeFragment()
     if (word(key, 9) >>> 24 === fragLater) return 'none'
-    sim.see(fields.ipProto)
+    sim.seeProtocol()
     const protocol = word(key, 9) & 0xff
     this.protocol = protocol
     this.ports = 0
@@ -262,8 +270,8 @@ export class Passage {
   }
 
   #seePorts(sim: Simulation, key: FlowKey): void {
-    sim.see(fields.tpSrc)
-    sim.see(fields.tpDst)
+    sim.seeTpSrc()
+    sim.seeTpDst()
     this.ports = word(key, 18) | 0
   }
 
@@ -273,7 +281,7 @@ export class Passage {
     withId: boolean,
     known: IcmpQuote | undefined,
   ): TupleKind {
-    sim.see(fields.tpSrc)
+    sim.seeTpSrc()
     const { request, reply } = this.isIpv6 ? echo6 : echo4
     const isError = this.isIpv6 ? type < request : isIcmpErrorType(type)
     if (!isError && type !== request && type !== reply) return 'none'
@@ -297,19 +305,26 @@ export class Passage {
   find(sim: Simulation, kind: KeyKind): StateKey | undefined {
     const { zone, protocol, src, dst, ports, isIpv6 } = this
     if (zone === undefined) return undefined
-    const found = this.look(sim, { kind, src, dst, ports })
+    const found = this.look(sim, kind, src, dst, ports)
     if (found === undefined) {
       const zoneNumber = zoneWord(zoneOf(zone.number, isIpv6), kind, protocol)
       const book = isIpv6 ? zone.state.book : undefined
       const tag = stateTagOf(zoneNumber, src, dst, ports, book)
       sim.tag(tag)
-      this.missed.push({ zone, tag })
+      this.missed.push(tag)
+      this.missedZones.push(zone)
     }
     return found
   }
 
   /** The entry under a tuple of the present zone and protocol. */
-  look(sim: Simulation, { kind, src, dst, ports }: Side): StateKey | undefined {
+  look(
+    sim: Simulation,
+    kind: KeyKind,
+    src: number,
+    dst: number,
+    ports: number,
+  ): StateKey | undefined {
     const { zone, protocol } = this
     if (zone === undefined) return undefined
     const number = zoneOf(zone.number, this.isIpv6)
@@ -339,7 +354,8 @@ export class Passage {
   }
 
   add(sim: Simulation, entry: StateEntry, instead?: StateEntry): void {
-    sim.tag(entry.forward.tag)
+    // That it was missing has left the tag already, if it was looked for.
+    if (!this.missed.includes(entry.tag)) sim.tag(entry.tag)
     sim.sources.push(entry)
     sim.effects.push({ kind: 'addState', entry, instead })
     if (entry.protocol === protocols.tcp && (word(sim.work, 19) & (tcpFin | tcpRst)) !== 0)
@@ -356,7 +372,7 @@ export class Passage {
   /** A message of neighbour discovery, read from the packet's bytes: no flow can stand for it. */
   neighborMessage(sim: Simulation): NeighborMessage | undefined {
     this.unkeyed = true
-    sim.see(fields.ipProto)
+    sim.seeProtocol()
     return this.packet === undefined ? undefined : readNeighborMessage(this.packet)
   }
 

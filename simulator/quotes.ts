@@ -1,6 +1,6 @@
 /** The id or quote of the ICMP message in hand: as received, and what translations make of it. */
 import type { Words6 } from '../packet/address6.ts'
-import { fields, fragLater } from '../packet/flow-key.ts'
+import { fragLater } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import { type IcmpQuote, readIcmpQuote, writeIcmpQuote } from '../packet/icmp-quote.ts'
 import { type Icmpv6Quote, readIcmpv6Quote, writeIcmpv6Quote } from '../packet/icmpv6-quote.ts'
@@ -79,18 +79,18 @@ export class Quotes {
 /** Whether the packet is ICMP of its version of IP, and no later fragment. */
 export function isIcmp(sim: Simulation): boolean {
   if (!isIp(sim)) return false
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   const { work } = sim
   const expected = work[8] === ethertypeIpv6 ? protocols.icmpv6 : protocols.icmp
   if ((word(work, 9) & 0xff) !== expected) return false
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   return word(work, 9) >>> 24 !== fragLater
 }
 
 /** Whether the packet is an ICMP error. */
 export function isIcmpError(sim: Simulation): boolean {
   if (!isIcmp(sim)) return false
-  sim.see(fields.tpSrc)
+  sim.seeTpSrc()
   const type = word(sim.work, 18) & 0xffff
   return sim.work[8] === ethertypeIpv6 ? type < 128 : isIcmpErrorType(type)
 }

@@ -11,6 +11,30 @@ const ttlActions: readonly Action[] = Array.from({ length: 256 }, (_, ttl) =>
 )
 const popVlan: Action = Object.freeze({ kind: 'popVlan' })
 
+const setIpSrc = latestOf((address): Action => ({ kind: 'setIpSrc', address }))
+const setIpDst = latestOf((address): Action => ({ kind: 'setIpDst', address }))
+const setTpSrc = latestOf((port): Action => ({ kind: 'setTpSrc', port }))
+const setTpDst = latestOf((port): Action => ({ kind: 'setTpDst', port }))
+
+/**
+ * Makes actions of a number each, and one that was made lately not again: flows toward one server
+ * or from one gateway do the same.
+ */
+function latestOf(make: (value: number) => Action): (value: number) => Action {
+  const count = 256
+  const values = new Uint32Array(count)
+  const actions = new Array<Action | undefined>(count).fill(undefined)
+  return (value) => {
+    const at = value & (count - 1)
+    const known = actions[at]
+    if (known !== undefined && values[at] === value) return known
+    const action = make(value)
+    values[at] = value
+    actions[at] = action
+    return action
+  }
+}
+
 /** The actions that turn header `from` into header `to`. */
 export function pushDifferences(
   from: FlowKey,
@@ -45,8 +69,8 @@ export function pushDifferences(
 }
 
 function pushTranslation(from: FlowKey, to: FlowKey, push: (action: Action) => void): void {
-  if (from[10] !== to[10]) push({ kind: 'setIpSrc', address: word(to, 10) })
-  if (from[14] !== to[14]) push({ kind: 'setIpDst', address: word(to, 14) })
+  if (from[10] !== to[10]) push(setIpSrc(word(to, 10)))
+  if (from[14] !== to[14]) push(setIpDst(word(to, 14)))
   pushPorts(from, to, push)
 }
 
@@ -58,8 +82,8 @@ function pushTranslation6(from: FlowKey, to: FlowKey, push: (action: Action) => 
 
 function pushPorts(from: FlowKey, to: FlowKey, push: (action: Action) => void): void {
   const differences = word(from, 18) ^ word(to, 18)
-  if ((differences & 0xffff) !== 0) push({ kind: 'setTpSrc', port: word(to, 18) & 0xffff })
-  if (differences >>> 16 !== 0) push({ kind: 'setTpDst', port: word(to, 18) >>> 16 })
+  if ((differences & 0xffff) !== 0) push(setTpSrc(word(to, 18) & 0xffff))
+  if (differences >>> 16 !== 0) push(setTpDst(word(to, 18) >>> 16))
 }
 
 /** Whether one of four words differs. */

@@ -199,7 +199,7 @@ function forwardIpv4(
   const { router } = ingress
   const egress = route.port
   if (egress === undefined) return unreachable(sim, ingress, icmp.network, 'route has no port')
-  sim.see(fields.ipTtl)
+  sim.seeTtl()
   const ttl = (word(work, 9) >>> 16) & 0xff
   if (ttl <= 1) return icmpError(sim, ingress, icmp.timeExceeded, 0, 'TTL is used up')
 
@@ -249,16 +249,16 @@ function waitForNeighbor(
 function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   const { work } = sim
   sim.seeIpDst(32)
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   const protocol = word(work, 9) & 0xff
   const { probes } = ingress.router
   if (probes !== undefined && protocol === protocols.tcp) noteAnswer(sim, probes)
   if (protocol !== protocols.icmp)
     return refuse(sim, ingress, 'router serves nothing on this address')
   if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
-  sim.see(fields.tpSrc)
-  sim.see(fields.tpDst)
+  sim.seeTpSrc()
+  sim.seeTpDst()
   if (work[18] !== icmp.echoRequest) return sim.drop('ICMP message needs no answer')
   sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.entered) })
   return sim.consume('echo request is answered')
@@ -331,11 +331,11 @@ function icmpError(
 /** Neither about an ICMP error nor about a later fragment. Odd addresses were dropped before. */
 function maySendError(sim: Simulation): boolean {
   const { work } = sim
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   if (word(work, 9) >>> 24 === fragLater) return false
-  sim.see(fields.ipProto)
+  sim.seeProtocol()
   if ((word(work, 9) & 0xff) !== protocols.icmp) return true
-  sim.see(fields.tpSrc)
+  sim.seeTpSrc()
   const type = word(work, 18) & 0xffff
   return type === 0 || type === 8 || type >= 13
 }

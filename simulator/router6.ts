@@ -6,7 +6,7 @@
  * Link-local packets stay on their link. Groups are not routed.
  */
 import { addressOf6, isLinkLocal6, type Words6 } from '../packet/address6.ts'
-import { fields, fragLater, fragNone } from '../packet/flow-key.ts'
+import { fragLater, fragNone } from '../packet/flow-key.ts'
 import { isDiscovery, simulateDiscovery } from './discovery6.ts'
 import { enterDevice, leaveDevice } from './filter.ts'
 import { fitsLink, linkMtu } from './link-mtu.ts'
@@ -90,7 +90,7 @@ function forward(
     const reason = 'link-local source stays on its link'
     return error(sim, ingress, icmp.unreachable, icmp.beyondScope, reason)
   }
-  sim.see(fields.ipTtl)
+  sim.seeTtl()
   const hopLimit = (word(work, 9) >>> 16) & 0xff
   if (hopLimit <= 1) return error(sim, ingress, icmp.timeExceeded, 0, 'hop limit is used up')
   if (route.gateway === undefined) sim.seeIpv6Dst(128)
@@ -129,8 +129,8 @@ function waitForNeighbor(
 function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
   const { work } = sim
   sim.seeIpv6Dst(128)
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   if (word(work, 9) >>> 24 !== fragNone) return sim.drop('router does not reassemble fragments')
   const protocol = word(work, 9) & 0xff
   const reason = 'router serves nothing on this address'
@@ -150,8 +150,8 @@ function simulateLocal(sim: Simulation, ingress: VirtualRouterPort): undefined {
       return errorFrom(sim, ingress, type, code, reason, addressAt(sim, 14))
     }
   }
-  sim.see(fields.tpSrc)
-  sim.see(fields.tpDst)
+  sim.seeTpSrc()
+  sim.seeTpDst()
   if (work[18] !== echoRequest) return sim.drop('ICMP message needs no answer')
   sim.effects.push({ kind: 'echo', port: ingress, changes: sim.changes(sim.entered) })
   return sim.consume('echo request is answered')
@@ -203,10 +203,10 @@ function errorFrom(
 /** Neither about an ICMPv6 error or redirect, nor about a later fragment, which may be of one. */
 function maySendError(sim: Simulation): boolean {
   const { work } = sim
-  sim.see(fields.ipFrag)
+  sim.seeFragment()
   if (word(work, 9) >>> 24 === fragLater) return false
   if ((word(work, 9) & 0xff) !== protocols.icmp) return true
-  sim.see(fields.tpSrc)
+  sim.seeTpSrc()
   const type = word(work, 18) & 0xffff
   return type >= 128 && type !== 137
 }

@@ -6,7 +6,6 @@
  */
 import { networkOf, prefixMask } from '../packet/address.ts'
 import type { Words6 } from '../packet/address6.ts'
-import { fields } from '../packet/flow-key.ts'
 import { AddressTable } from './address-table.ts'
 import { type Check, isIp, seePorts } from './condition.ts'
 import type { VirtualRule } from './policy.ts'
@@ -115,7 +114,7 @@ export class RuleIndex {
   #listPort(sim: Simulation): void {
     this.#value = this.#valueOf(sim)
     if (!seePorts(sim)) return
-    sim.see(fields.tpDst)
+    sim.seeTpDst()
     this.#push(this.#places.ports.get(this.#value >>> 16))
   }
 

@@ -164,7 +164,7 @@ export class Simulation extends Observation {
 
   rewriteTtl(ttl: number): void {
     this.#beginRewrite()
-    this.see(fields.ipTtl)
+    this.seeTtl()
     this.work[9] = (word(this.work, 9) & 0xff00_ffff) | (ttl << 16)
   }
 
@@ -207,13 +207,13 @@ export class Simulation extends Observation {
 
   rewriteTpSrc(port: number): void {
     this.#beginRewrite()
-    this.see(fields.tpSrc)
+    this.seeTpSrc()
     this.work[18] = (word(this.work, 18) & 0xffff_0000) | port
   }
 
   rewriteTpDst(port: number): void {
     this.#beginRewrite()
-    this.see(fields.tpDst)
+    this.seeTpDst()
     this.work[18] = (word(this.work, 18) & 0xffff) | (port << 16)
   }
 

@@ -67,13 +67,13 @@ function isSpeech(sim: Simulation, { own, peers }: Speaker): boolean {
   if (bits < 32 || !own.has(word(work, 14))) return false
   sim.seeIpSrc(32)
   if (!peers.has(word(work, 10) | 0)) return false
-  sim.see(fields.ipProto)
-  sim.see(fields.ipFrag)
+  sim.seeProtocol()
+  sim.seeFragment()
   if (word(work, 9) >>> 24 === fragLater) return false
   const protocol = word(work, 9) & 0xff
   if (protocol !== protocols.tcp && protocol !== protocols.udp) return false
-  sim.see(fields.tpSrc)
-  sim.see(fields.tpDst)
+  sim.seeTpSrc()
+  sim.seeTpDst()
   const [src, dst] = [word(work, 18) & 0xffff, word(work, 18) >>> 16]
   return protocol === protocols.tcp ? src === bgp || dst === bgp : bfdPorts.includes(dst)
 }

@@ -163,7 +163,7 @@ export class StateSharing {
     if (passage.missed.length === 0 || !this.isShared) return false
     if (sim.sources.some((one) => one instanceof StateEntry && one.place >= 0)) return false
     const isExpecting = this.#fetch.isExpecting(this.#world.now())
-    if (!isExpecting && passage.missed.every(({ zone }) => this.isPrivate(zone))) return false
+    if (!isExpecting && passage.missedZones.every((zone) => this.isPrivate(zone))) return false
     // What it would take may be taken: whoever knows is about to tell.
     if (isExpecting && sim.effects.some(isTranslation)) return true
     if ((word(sim.key, 9) & 0xff) === 6) {

@@ -2,8 +2,10 @@
 import type { FlowKey } from '../../packet/flow-key.ts'
 import { flowActions } from '../../simulator/flow-actions.ts'
 import type { FlowInstaller } from '../../simulator/flow-installer.ts'
+import { empty } from '../../simulator/list.ts'
 import { simulate } from '../../simulator/simulate.ts'
 import { Simulation } from '../../simulator/simulation.ts'
+import type { Tag } from '../../simulator/tag.ts'
 import { VirtualTopology } from '../../simulator/virtual-topology.ts'
 import { frame } from '../simulator/frame.ts'
 import { type Item, put, Topology } from '../simulator/world.ts'
@@ -21,6 +23,7 @@ export interface SimWorld {
 }
 
 const sim = new Simulation()
+const changed: Tag[] = []
 
 /** Each made when it is its turn, so that nobody pays for what connections others remember. */
 export function* simWorlds(asked: readonly string[]): IterableIterator<SimWorld> {
@@ -42,7 +45,8 @@ const worlds: Readonly<Record<string, (name: string) => SimWorld>> = {
 export function installed({ topology }: SimWorld, key: FlowKey, flows: FlowInstaller): void {
   if (simulate(topology, key, sim) !== 'forward') throw new BenchError(sim.reason)
   if (sim.effects.length > 0) {
-    flows.invalidate(topology.state.commit(sim.effects, 0))
+    empty(changed)
+    flows.invalidate(topology.state.commit(sim.effects, 0, changed))
     sim.choices.settle(sim)
   }
   const { mask, tags, tagCount, sources } = sim

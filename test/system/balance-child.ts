@@ -66,8 +66,9 @@ interface Line {
 async function tcpLine(host: string, port: number): Promise<Line> {
   const socket = await openTcp(host, port)
   let heard = ''
+  // Late answers come together: each name once.
   socket.on('data', (chunk) => {
-    heard = String(chunk)
+    heard = [...new Set(String(chunk))].join('')
   })
   socket.on('error', (error) => {
     heard = codeOf(error)
