@@ -10,9 +10,16 @@ import type { ForwarderStatus } from '../simulator/forwarder.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { Kind } from '../topology/model.ts'
 import type { Change, ChangeBatch, Revision, Store } from '../topology/store.ts'
+import { AppliedMark } from './applied-mark.ts'
 import { writeMemberHealth } from './member-health.ts'
 import { FactWriter } from './shared-facts.ts'
-import type { ToldStories, WorkerAnswer, WorkerRequest, WorkerSettings } from './worker.ts'
+import type {
+  ToldStories,
+  WorkerAnswer,
+  WorkerData,
+  WorkerRequest,
+  WorkerSettings,
+} from './worker.ts'
 
 const log = createDebug('midonet:forwarding')
 
@@ -116,7 +123,8 @@ export class Forwarding {
   #late: NodeJS.Timeout | undefined
   #worker: Worker | undefined
   #wakeFd: number | undefined
-  #applied: Revision = -1
+  /** Of the worker that runs. */
+  #mark = new AppliedMark()
   #sent: Revision = -1
   #nextRequest = 1
   readonly #repairs: { readonly time: string; readonly what: string }[] = []
@@ -143,10 +151,12 @@ export class Forwarding {
   settled(revision: Revision): Promise<void> {
     // Commits that hold nothing the worker needs are not sent to it.
     const needed = Math.min(revision, this.#sent)
-    if (this.#applied >= needed) return Promise.resolve()
+    if (this.#mark.applied >= needed) return Promise.resolve()
     return new Promise((resolve, reject) => {
       const deadline = performance.now() + limits.answerMs
       this.#settling.push({ revision: needed, deadline, resolve, reject })
+      // Else the worker tells of an earlier one first, and then this one is wished for.
+      if (needed < this.#mark.wished) this.#settle()
       this.#late ??= setTimeout(() => this.#refuseLate(), limits.answerMs)
     })
   }
@@ -218,9 +228,12 @@ export class Forwarding {
 
   #start(): void {
     const url = new URL('./worker.js', import.meta.url)
-    const worker = new Worker(url, { workerData: this.#settings })
+    this.#mark = new AppliedMark()
+    const workerData: WorkerData = { ...this.#settings, mark: this.#mark.memory }
+    const worker = new Worker(url, { workerData })
     this.#worker = worker
-    this.#applied = -1
+    // Who waited for the worker before waits for this one.
+    this.#settle()
     worker.on('message', (answer: WorkerAnswer) => this.#hear(answer))
     worker.on('error', (error) => {
       this.#lastError = error.message
@@ -276,7 +289,6 @@ export class Forwarding {
         this.#facts.add(answer.facts)
         return
       case 'applied':
-        this.#applied = answer.revision
         this.#settle()
         return
       case 'status':
@@ -292,11 +304,16 @@ export class Forwarding {
     }
   }
 
+  /** Answers those whose change is applied; the worker is to tell when the first of the others is. */
   #settle(): void {
-    const done = this.#settling.filter(({ revision }) => revision <= this.#applied)
+    const revisions = this.#settling.map(({ revision }) => revision)
+    this.#mark.wish(revisions.length === 0 ? undefined : Math.min(...revisions))
+    const { applied } = this.#mark
+    const done = this.#settling.filter(({ revision }) => revision <= applied)
     if (done.length === 0) return
-    this.#settling = this.#settling.filter(({ revision }) => revision > this.#applied)
+    this.#settling = this.#settling.filter(({ revision }) => revision > applied)
     for (const { resolve } of done) resolve()
+    this.#settle()
   }
 
   #refuseLate(): void {

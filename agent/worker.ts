@@ -17,7 +17,8 @@ import type { MemberHealth } from '../simulator/health.ts'
 import type { SharedFact } from '../simulator/sharing.ts'
 import type { TraceResult } from '../simulator/trace.ts'
 import type { TunnelDevices } from '../simulator/tunnels.ts'
-import type { ChangeBatch, Revision } from '../topology/store.ts'
+import type { ChangeBatch } from '../topology/store.ts'
+import { AppliedMark } from './applied-mark.ts'
 import { runDpctl } from './dpctl.ts'
 import { type OpenedDatapath, openDatapath } from './open-datapath.ts'
 import type { Settings } from './settings.ts'
@@ -30,6 +31,12 @@ export interface WorkerSettings {
   readonly datapath: Settings['datapath']
   /** Where connections are written down for the next agent. */
   readonly stateFile: string
+}
+
+/** What the worker starts with. */
+export interface WorkerData extends WorkerSettings {
+  /** The memory of an `AppliedMark`. */
+  readonly mark: SharedArrayBuffer
 }
 
 /** From the main thread. `snapshot` comes first, once. */
@@ -71,7 +78,8 @@ export type WorkerAnswer =
       readonly why: string
       readonly features: readonly string[]
     }
-  | { readonly kind: 'applied'; readonly revision: Revision }
+  /** What the main thread waits for is reached: see `AppliedMark`. */
+  | { readonly kind: 'applied' }
   | { readonly kind: 'health'; readonly value: MemberHealth }
   | { readonly kind: 'facts'; readonly facts: readonly SharedFact[] }
   | { readonly kind: 'status'; readonly request: number; readonly value: ForwarderStatus }
@@ -91,7 +99,7 @@ createDebug.log = (...line: unknown[]) => {
   writeSync(2, `${format(...line)}\n`)
 }
 
-function run(port: MessagePort, settings: WorkerSettings): void {
+function run(port: MessagePort, settings: WorkerData): void {
   const { datapath, why } = openDatapath(settings.datapath)
   const links = new NetlinkSocket(routeProtocol)
   try {
@@ -106,7 +114,7 @@ function run(port: MessagePort, settings: WorkerSettings): void {
 /** Returns when the main thread says so; an error ends the thread, and another is started. */
 function work(
   port: MessagePort,
-  settings: WorkerSettings & { readonly tunnels: TunnelDevices },
+  settings: WorkerData & { readonly tunnels: TunnelDevices },
   datapath: OpenedDatapath['datapath'],
   why: string,
 ): void {
@@ -121,6 +129,7 @@ function work(
   const answer = (message: WorkerAnswer) => port.postMessage(message)
   const { kind, wakeFd, features } = datapath
   answer({ kind: 'ready', wakeFd, datapath: kind, why, features })
+  const mark = new AppliedMark(settings.mark)
   const file = new StateFile(settings.stateFile, forwarder)
   let known = false
   for (;;) {
@@ -130,7 +139,7 @@ function work(
         if (known) file.close()
         return
       }
-      hear({ forwarder, datapath, stateFile: settings.stateFile }, request, answer)
+      hear({ forwarder, datapath, stateFile: settings.stateFile, mark }, request, answer)
       known ||= request.kind === 'snapshot'
     }
     // Before the topology is known every packet would look like one for nobody.
@@ -160,10 +169,11 @@ interface Hearing {
   readonly forwarder: Forwarder
   readonly datapath: Datapath
   readonly stateFile: string
+  readonly mark: AppliedMark
 }
 
 function hear(
-  { forwarder, datapath, stateFile }: Hearing,
+  { forwarder, datapath, stateFile, mark }: Hearing,
   request: Exclude<WorkerRequest, { kind: 'close' }>,
   answer: (message: WorkerAnswer) => void,
 ): void {
@@ -171,11 +181,11 @@ function hear(
     case 'snapshot':
       forwarder.apply(request.batch)
       forwarder.adopt(readStateFile(stateFile))
-      answer({ kind: 'applied', revision: request.batch.revision })
+      if (mark.reach(request.batch.revision)) answer({ kind: 'applied' })
       return
     case 'batch':
       forwarder.apply(request.batch)
-      answer({ kind: 'applied', revision: request.batch.revision })
+      if (mark.reach(request.batch.revision)) answer({ kind: 'applied' })
       return
     case 'status':
       answer({ kind: 'status', request: request.request, value: forwarder.status() })
@@ -218,4 +228,4 @@ function orRefuse(request: number, answer: (message: WorkerAnswer) => void, run:
   }
 }
 
-if (parentPort !== null) run(parentPort, workerData as WorkerSettings)
+if (parentPort !== null) run(parentPort, workerData as WorkerData)

@@ -199,7 +199,7 @@ export class EtcdClient {
 
   async #call(path: string, request: Buffer): Promise<Buffer> {
     const deadline = performance.now() + limits.callMs
-    let last = unreachable('no endpoint answered')
+    let last: StoreError | undefined
     let refusals = 0
     for (let attempt = 0; performance.now() < deadline; attempt++) {
       if (attempt >= 2 * this.#clients.length || this.#isClosed) break
@@ -219,7 +219,7 @@ export class EtcdClient {
         else throw error
       }
     }
-    throw last
+    throw last ?? unreachable('no endpoint answered')
   }
 
   #unary(path: string, request: Buffer, metadata: Metadata, ms: number): Promise<Buffer> {
