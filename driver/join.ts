@@ -41,19 +41,22 @@ async function attach(
   // A pair of that name is left from a Join whose end nobody saw.
   links.remove(names.host)
   links.remove(names.peer)
-  links.createVeth({
-    name: names.host,
-    peerName: names.peer,
-    peerMac: endpoint.mac,
-    mtu: network.mtu,
+  // It is written while the kernel makes the link; the datapath hears of it only after both.
+  const binding = store.transact((draft) => {
+    const current = requireEndpoint(draft, network.id, endpoint.id)
+    bindEndpoint(draft, current, names.host, sandbox)
   })
   try {
-    const { revision } = await store.transact((draft) => {
-      const current = requireEndpoint(draft, network.id, endpoint.id)
-      bindEndpoint(draft, current, names.host, sandbox)
+    links.createVeth({
+      name: names.host,
+      peerName: names.peer,
+      peerMac: endpoint.mac,
+      mtu: network.mtu,
     })
+    const { revision } = await binding
     await settle(context, revision)
   } catch (error) {
+    await Promise.allSettled([binding])
     await detach(context, endpoint.id)
     throw error
   }
@@ -83,32 +86,28 @@ function joinAnswer({ store }: DriverContext, endpoint: Endpoint, network: Netwo
 }
 
 /**
- * Answers Leave. The kernel takes tens of milliseconds to remove a link, so Docker is answered
- * before that; the turn is kept until it is done, and DeleteEndpoint waits for it.
+ * Answers Leave at once: Docker goes on with what takes it a while, and does nothing about an error.
+ * The turn is kept until all is done, and DeleteEndpoint waits for it.
  */
-export function leaveCall(context: DriverContext, body: unknown): Promise<object> {
+export function leaveCall(context: DriverContext, body: unknown): object {
   const { EndpointID } = readRequest('Leave', requests.endpointRef, body)
   context.recent.touch(EndpointID)
-  return new Promise((answer, refuse) => {
-    const leaving = context.turns.take(EndpointID, () =>
-      detach(context, EndpointID, async () => {
-        answer({})
-        await setImmediate()
-      }),
-    )
-    leaving.catch(refuse)
+  const leaving = context.turns.take(EndpointID, async () => {
+    // The kernel takes tens of milliseconds to remove a link, in which nothing else is done here.
+    await setImmediate()
+    await detach(context, EndpointID)
   })
+  leaving.catch((error) => {
+    const reason = error instanceof Error ? error.message : String(error)
+    context.report(`endpoint ${EndpointID.slice(0, 12)} was left, but is bound still: ${reason}`)
+  })
+  return {}
 }
 
-async function detach(
-  context: DriverContext,
-  id: string,
-  unbound: () => Promise<void> = async () => {},
-): Promise<void> {
+async function detach(context: DriverContext, id: string): Promise<void> {
   try {
     if (context.store.get('endpoint', id) !== undefined)
       await context.store.transact((draft) => unbindEndpoint(draft, id))
-    await unbound()
   } finally {
     removeLinks(context, [linkNames(id).host])
   }

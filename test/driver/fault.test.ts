@@ -85,6 +85,8 @@ test('a link that cannot be removed is told, and the call succeeds', async (t) =
   await call('NetworkDriver.Join', joinBody(red, first))
   links.failing.add('remove')
   t.deepEqual((await call('NetworkDriver.Leave', refBody(red, first))).body, {})
+  // Docker is answered before it is done.
+  while (driver.reconciler.repairs.length === 0) await new Promise((done) => setTimeout(done, 1))
   t.is(store.get('binding', first), undefined)
   t.regex(driver.reconciler.repairs[0]?.what ?? '', /link mn00000002000 could not be removed/)
 })
