@@ -113,7 +113,11 @@ export function testSix(
   test.serial('NAT66: the outside sees the router, and fragments come through', async (t) => {
     t.timeout(120_000)
     for (const over of ['tcp', 'udp'] as const)
-      t.is(await ask(stage, 'a', { over, to: '[2001:db8::2]:80' }), 'from 2001:db8::1 got 5\n')
+      t.is(
+        await ask(stage, 'a', { over, to: '[2001:db8::2]:80' }),
+        'from 2001:db8::1 got 5\n',
+        over,
+      )
     t.regex(await ping6('a', '2001:db8::2'), /3 packets received/)
     const long = await ask(stage, 'a', { over: 'udp', to: '[2001:db8::2]:80', bytes: 5000 })
     t.is(long, 'from 2001:db8::1 got 5000\n')
