@@ -100,10 +100,20 @@ export class StateFetch {
     return true
   }
 
+  /** What a host has, and what it should have: who told it may have started anew, too. */
   #sharedWith(host: string): readonly StateEntry[] {
+    const { state, statePeers } = this.#world.topology
     const found: StateEntry[] = []
-    for (const entry of this.#world.topology.state.entries())
-      if (entry.share?.hosts.includes(host) === true) found.push(entry)
+    for (const entry of state.entries()) {
+      const { share } = entry
+      if (share === undefined) continue
+      if (!share.hosts.includes(host)) {
+        const isIts = statePeers.hostOf(share.ingress) === host
+        if (!isIts && !statePeers.of(share.ingress, [share.egress]).includes(host)) continue
+        share.hosts = [...share.hosts, host]
+      }
+      found.push(entry)
+    }
     return found
   }
 

@@ -171,6 +171,20 @@ test('an agent that starts again asks the others for what it knew', (t) => {
   t.deepEqual(seen(world, 'up3', back('up3', port, ack)), [`h1 in1: ${server}:80 > 10.0.0.2:4000`])
 })
 
+test('an agent that starts again learns from whoever else was told what it should know', (t) => {
+  const world = cluster(snatRules(1024, 65_535))
+  const port = open(t, world)
+  world.run(100)
+  // Whom it was told to, the host that it came in by knew alone.
+  world.bind('in1', 'h3')
+  world.isCut = (from, to) => from === 'h1' || to === 'h1'
+  world.restart('h3')
+  world.run(3_000)
+  t.deepEqual(seen(world, 'in1', there(4000, ack), 2_500), [
+    `h2 up2: ${publicAddress}:${port} > ${server}:80`,
+  ])
+})
+
 test('a packet that comes before a new agent has its state waits for that', (t) => {
   const world = cluster(snatRules(1024, 65_535))
   const port = open(t, world)
