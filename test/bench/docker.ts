@@ -4,15 +4,17 @@
  *    bench1 ─ a, b        bench2 ─ c        plain (Docker's bridge) ─ p, q
  *        └─── router ───────┘
  *
- * Each figure is the median of five, after a warm-up. The tools run in the containers' network
+ * Each figure is the median of eleven, after a warm-up. The tools run in the containers' network
  * namespaces, so that nothing of Docker but its network is measured.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Engine, EngineError, image } from '../system/engine.ts'
 import type { Row } from './row.ts'
 
-const rounds = 5
-const seconds = 2
+/** Many and short: what else the machine does meets both sides alike, and a median leaves it out. */
+const rounds = 11
+const seconds = 1
+const attachRounds = 10
 const udpLoad = new URL('udp-load.js', import.meta.url).pathname
 
 /** Both ends of a round trip: where the scheduler puts them would weigh more than the network. */
@@ -164,7 +166,7 @@ export async function compareAttach(
 ): Promise<Row> {
   const networks = [ours, peer] as const
   const times = new Map<string, number[]>(networks.map((network) => [network, []]))
-  for (let round = -1; round < rounds * 2; round++)
+  for (let round = -1; round < attachRounds; round++)
     for (const at of [0, 1] as const) {
       const network = networks[(at + round + 2) % 2] ?? peer
       const started = performance.now()

@@ -4,16 +4,16 @@
  *
  *    a ── host 1 ═ our VXLAN ═ host 2 ── b        p ── br-k, vx-k ═ VXLAN ═ vx-k, br-k ── q
  *
- * Each figure is the median of several, after a warm-up.
+ * Each figure is the median of many short slices, after a warm-up.
  */
 import { type ChildProcess, type ExecFileException, execFile, spawn } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { Hosts, HostsError, hostName, underlayOf } from '../system/hosts.ts'
 import type { Row } from './row.ts'
 
-const rounds = 5
-const seconds = 2
-/** Small packets are counted in many short slices. */
+const rounds = 11
+const seconds = 1
+/** Small packets are counted in shorter ones. */
 const slices = 15
 const sliceSeconds = 0.5
 const mtu = 1450

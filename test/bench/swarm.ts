@@ -4,7 +4,7 @@
  *
  *    ours ── m1: a ═ our VXLAN ═ m2: b        overlay ── m1: p ═ Docker's VXLAN ═ m2: q
  *
- * Each figure is the median of five (of three: convergence), after a warm-up.
+ * Each figure is the median of eleven (of three: convergence), after a warm-up.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Engine, image } from '../system/engine.ts'
