@@ -7,6 +7,7 @@
  * Each figure is the median of many short slices, after a warm-up.
  */
 import { type ChildProcess, type ExecFileException, execFile, spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { Hosts, HostsError, hostName, underlayOf } from '../system/hosts.ts'
 import type { Row } from './row.ts'
@@ -139,16 +140,35 @@ async function roundTrips(pair: Pair): Promise<number> {
   return 1e6 / (2 * oneWayUs)
 }
 
-/** Counted where they are read, over the time that the sender's processor was the sender's. */
+/**
+ * Counted where the network ends, at the receiver's IP: whether a receiver that others hold up has room
+ * for them says nothing of it. Over the time for which the sender had its processor, or the kernel's thread
+ * there, which takes over what is left of a sender that has had its turn.
+ */
 async function smallUdp(pair: Pair): Promise<number> {
   const received = async () => {
     const text = await run(['netns', 'exec', `hs-${pair.server}`, 'cat', '/proc/net/snmp'])
-    return Number(/^Udp: (\d+)/m.exec(text)?.[1])
+    // InDelivers
+    return Number(/^Ip: (?:\d+ ){8}(\d+)/m.exec(text)?.[1])
   }
-  const before = await received()
+  const [before, threadBefore] = [await received(), threadSeconds()]
   const send = [process.execPath, udpLoad, 'send', pair.address, String(sliceSeconds)]
   const had = Number(await client(pair, 'taskset', '-c', sendCpu, ...send))
-  return ((await received()) - before) / had
+  const seconds = had + threadSeconds() - threadBefore
+  return ((await received()) - before) / seconds
+}
+
+/** For how long the thread has run that does network work on the sender's processor; 0: not to be seen. */
+function threadSeconds(): number {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (readFileSync(`/proc/${pid}/comm`, 'utf8') !== `ksoftirqd/${sendCpu}\n`) continue
+      return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e9
+    } catch {
+      // A process that has ended meanwhile.
+    }
+  }
+  return 0
 }
 
 function median(figures: readonly number[]): number {
