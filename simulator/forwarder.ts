@@ -120,6 +120,7 @@ export class Forwarder {
       flows: flows.table,
       refresh: (flow) => flows.refresh(flow),
       ask: (port, address) => this.#delivery.ask(port, address),
+      portOf: (id) => topology.ports.get(id),
     })
     this.topology = topology
     this.#sharing = sharing
@@ -216,13 +217,17 @@ export class Forwarder {
     return statePages(this.topology, this.#now)
   }
 
-  /** Learns what an agent of this host has told the others: it has to be seen again soon. */
+  /**
+   * Learns what an agent of this host has told the others: it has to be seen again soon. What it told
+   * of a port that is gone is taken back: nobody else does.
+   */
   #inherit(): void {
     const { foreign, ports } = this.topology
     const nowMs = this.#now()
     for (const { kind, value } of [...foreign.own]) {
       const port = ports.get(value.port)
       const mac = parseMac(value.mac)
+      if (port === undefined) this.#sharing.drop(kind, value.id)
       if (port === undefined || mac === undefined) continue
       if (kind === 'learnedMac' && port.kind === 'bridge' && port.vport !== 0)
         this.#learning.inheritMac(port, mac, value.vlan, nowMs)

@@ -12,7 +12,7 @@ import { forgetMac, forgetNeighbor, learnAddress, learnMac, learnNeighbor } from
 import { forgetNeighbor6, learnNeighbor6 } from './facts6.ts'
 import type { Flow, FlowTable } from './flow-table.ts'
 import { macLow, scopedHigh } from './mac-table.ts'
-import type { VirtualBridgePort } from './port.ts'
+import type { VirtualBridgePort, VirtualPort } from './port.ts'
 import type { LearnedNeighbor, VirtualRouterPort } from './router.ts'
 import type { Sharing } from './sharing.ts'
 import type { Simulation } from './simulation.ts'
@@ -43,6 +43,8 @@ export interface LearningWorld {
   /** Brings a flow's `usedMs` up to date. */
   refresh(flow: Flow): void
   ask(port: VirtualRouterPort, address: AnyAddress): void
+  /** The port of that id as it is now. */
+  portOf(id: string): VirtualPort | undefined
   /** Where other hosts hear of it. */
   readonly sharing: Sharing
 }
@@ -197,10 +199,11 @@ export class Learning {
   #keepsNeighbor(one: Neighbor, nowMs: number, tags: Tag[]): boolean {
     const { port, entry } = one
     const { address } = entry
-    const known =
-      typeof address === 'number' ? port.learned.get(address | 0) : port.six?.learned.get(address)
-    if (known !== entry) {
-      if (known === undefined) this.#world.sharing.dropNeighbor(port, address)
+    if (learnedOf(port, address) !== entry) {
+      // The port may have been made anew meanwhile, and have learned it again.
+      const current = this.#world.portOf(port.id)
+      if (current?.kind !== 'router' || learnedOf(current, address) === undefined)
+        this.#world.sharing.dropNeighbor(port, address)
       return false
     }
     const ageMs = nowMs - entry.learnedMs
@@ -228,6 +231,12 @@ export class Learning {
     }
     return false
   }
+}
+
+function learnedOf(port: VirtualRouterPort, address: AnyAddress): LearnedNeighbor | undefined {
+  return typeof address === 'number'
+    ? port.learned.get(address | 0)
+    : port.six?.learned.get(address)
 }
 
 /** A list that is looked at a few at a time, in turn. */

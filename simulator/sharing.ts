@@ -82,6 +82,11 @@ export class Sharing {
     this.#add({ kind: 'learnedNeighbor', id, value: undefined })
   }
 
+  /** Takes back what is known only as it stands in the store. */
+  drop(kind: 'learnedMac' | 'learnedNeighbor', id: string): void {
+    this.#add({ kind, id, value: undefined })
+  }
+
   /** The interface of a port of this host is in the datapath, or is no more. */
   putActive(port: string, isActive: boolean): void {
     const value = isActive ? { id: port, host: this.#host } : undefined
