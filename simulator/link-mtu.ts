@@ -12,10 +12,14 @@
  * Where the link that a packet came in by carries nothing bigger than the one it leaves by, flows
  * ask nothing: a link's MTU is a promise of what comes in by it, too, and interfaces keep it.
  */
+import { fields } from '../packet/flow-key.ts'
 import type { Way } from './peers.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'
 import type { Simulation } from './simulation.ts'
+
+/** A VLAN tag goes through a tunnel within the frame. */
+const tagSize = 4
 
 /** The largest IP packet of the link behind a router's port; 0 when nobody says. */
 export function linkMtu({ mtu, peer }: VirtualRouterPort): number {
@@ -53,15 +57,18 @@ export function fitsLink(
  */
 export function fitsWay(sim: Simulation, port: VirtualPort, { host, mtu }: Way): boolean {
   const promised = port.kind === 'bridge' ? port.bridge.mtu : port.mtu
-  if (mtu === 0 || (promised !== 0 && promised <= mtu)) return true
-  if (sim.length > mtu && !sim.mayCut) {
+  if (mtu === 0 || (promised !== 0 && promised <= mtu - tagSize)) return true
+  sim.see(fields.vlan)
+  const lengthMax = sim.work[7] === 0 ? mtu : mtu - tagSize
+  if (promised !== 0 && promised <= lengthMax) return true
+  if (sim.length > lengthMax && !sim.mayCut) {
     const { inPort } = sim.passage.frame
     const reason = 'packet is too big for the way to another host'
-    sim.story?.push(`host ${host}: the way there takes packets of up to ${mtu} bytes`)
+    sim.story?.push(`host ${host}: the way there takes packets of up to ${lengthMax} bytes`)
     if (inPort === undefined || sim.consumed) sim.drop(reason)
-    else sim.refuse(inPort, reason, mtu)
+    else sim.refuse(inPort, reason, lengthMax)
     return false
   }
-  if (sim.lengthMax === 0 || mtu < sim.lengthMax) sim.lengthMax = mtu
+  if (sim.lengthMax === 0 || lengthMax < sim.lengthMax) sim.lengthMax = lengthMax
   return true
 }

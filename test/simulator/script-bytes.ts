@@ -13,15 +13,16 @@ export function withFragmentId(frame: Uint8Array, id: number): Uint8Array {
   return frame
 }
 
-/** An untagged IPv4 packet made longer. */
+/** An IPv4 packet, tagged or not, made longer. */
 export function resize(frame: Uint8Array, size: number, dontFragment: boolean): Uint8Array {
-  const longer = new Uint8Array(14 + size)
+  const start = readU16(frame, 12) === 0x8100 ? 18 : 14
+  const longer = new Uint8Array(start + size)
   longer.set(frame.subarray(0, longer.length))
-  writeU16(longer, 16, size)
-  if (longer[23] === 17) writeU16(longer, 38, size - 20)
-  if (dontFragment) writeU16(longer, 20, 0x4000)
-  writeU16(longer, 24, 0)
-  writeU16(longer, 24, checksum(longer.subarray(14, 34)))
+  writeU16(longer, start + 2, size)
+  if (longer[start + 9] === 17) writeU16(longer, start + 24, size - 20)
+  if (dontFragment) writeU16(longer, start + 6, 0x4000)
+  writeU16(longer, start + 10, 0)
+  writeU16(longer, start + 10, checksum(longer.subarray(start, start + 20)))
   return longer
 }
 
