@@ -57,6 +57,7 @@ const cSetrlimit: Call = libc.func('int setrlimit(int, const uint8_t *)')
 const cNametoindex: Call = libc.func('unsigned int if_nametoindex(const char *)')
 const cIndextoname: Call = libc.func('uintptr_t if_indextoname(unsigned int, uintptr_t)')
 const cRecvmmsg: Call = libc.func('int recvmmsg(int, uintptr_t, unsigned int, int, uintptr_t)')
+const cSendmmsg: Call = libc.func('int sendmmsg(int, uintptr_t, unsigned int, int)')
 const cEpollCreate: Call = libc.func('int epoll_create1(int)')
 const cEpollControl: Call = libc.func('int epoll_ctl(int, int, int, uintptr_t)')
 const cEpollWait: Call = libc.func('int epoll_wait(int, uintptr_t, int, int)')
@@ -114,6 +115,11 @@ export function receiveInto(fd: number, address: number, size: number, flags: nu
 /** `address` points to `count` of struct mmsghdr; says how many were filled. */
 export function receiveMany(fd: number, address: number, count: number, flags: number): number {
   return settle(cRecvmmsg(fd, address, count, flags, 0))
+}
+
+/** `address` points to `count` of struct mmsghdr; says how many were sent. */
+export function sendMany(fd: number, address: number, count: number, flags: number): number {
+  return settle(cSendmmsg(fd, address, count, flags))
 }
 
 export function read(fd: number, address: number, size: number): number {

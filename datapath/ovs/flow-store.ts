@@ -17,7 +17,7 @@ import {
   type InstalledFlow,
 } from '../datapath.ts'
 import { decodeAck, decodeMessages } from '../netlink.ts'
-import { errnoName } from '../syscall.ts'
+import { type Arena, errnoName } from '../syscall.ts'
 import { areOutputs, planActions, writeActions, writeSlowActions } from './action.ts'
 import { readActions } from './action-read.ts'
 import type { Sender } from './channel.ts'
@@ -29,6 +29,7 @@ import type { Module, ModuleFlow } from './module.ts'
 import { Output } from './output.ts'
 import { flowAttr, flowCommand, keyAttr, packetAttr, packetCommand, vportsMax } from './protocol.ts'
 import { monotonicMs, StatsReader } from './stats.ts'
+import type { WireSender } from './wire.ts'
 
 const debug = createDebug('midonet:datapath')
 
@@ -64,6 +65,11 @@ export interface FlowStoreParts {
   readonly sender: Sender
   /** Where packets of a vport go that an action hands over. */
   readonly portId: (vport: number) => number
+  readonly wire: WireSender
+  /** The interface of a vport that frames for it may be sent by; 0 for none. */
+  readonly wireOf: (vport: number) => number
+  /** Where messages stand that frames may be sent from. */
+  readonly received: Arena
 }
 
 export class FlowStore {
@@ -196,7 +202,7 @@ export class FlowStore {
 
   execute(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
     if (areOutputs(actions)) {
-      this.#writePacket(packet, inPort, actions)
+      if (!this.#wire(packet, actions)) this.#writePacket(packet, inPort, actions)
       return
     }
     if (!extractKey(packet, inPort, this.#key)) return
@@ -218,8 +224,27 @@ export class FlowStore {
     }
   }
 
-  /** Brings what was asked for to the kernel. */
+  /** Sends a packet that is only sent past the module; false when it must go through it. */
+  #wire(packet: Uint8Array, actions: readonly Action[]): boolean {
+    const { wire, wireOf, received } = this.#parts
+    for (let index = 0; index < actions.length; index++)
+      if (wireFor(actions[index], wireOf) === 0) return false
+    const isReceived = packet.buffer === received.bytes.buffer
+    const address = isReceived ? received.address + packet.byteOffset : 0
+    for (let index = 0; index < actions.length; index++)
+      wire.add(wireFor(actions[index], wireOf), packet, address)
+    if (!this.#batching || (this.isUrgent && !this.#isAlone)) wire.flush()
+    return true
+  }
+
+  /** Sends the packets that stand where others will be received. */
+  sendReceived(): void {
+    this.#parts.wire.flush()
+  }
+
+  /** Brings what was asked for to the kernel: packets first, whoever waits for one waits no longer. */
   flush(): void {
+    this.#parts.wire.flush()
     const out = this.#out
     if (out.size === 0) return
     this.#parts.sender.send(out.arena.address, out.size)
@@ -348,6 +373,10 @@ export class FlowStore {
     }
     debug('%d flows found, %d of them not ours and removed', found.length, strange)
   }
+}
+
+function wireFor(action: Action | undefined, wireOf: (vport: number) => number): number {
+  return action?.kind === 'output' ? wireOf(action.port) : 0
 }
 
 /** What a packet that the agent sends does not ask again. */

@@ -10,6 +10,7 @@ import { vportInternal, vportNetdev, vportsMax } from './protocol.ts'
 
 interface Port {
   readonly vport: Vport
+  readonly type: number
   readonly ifindex: number
   readonly fd: number
 }
@@ -32,10 +33,10 @@ export class VportTable {
     this.#own = openUpcallSocket(this.#ownId)
     receiver.add(this.#own)
     silenceIpv6(name)
-    for (const { number, name: interfaceName, ifindex } of module.vports()) {
+    for (const { number, type, name: interfaceName, ifindex } of module.vports()) {
       const fd = this.#openSocket(number)
       module.directVport(number, this.#ownId | number)
-      this.#ports.set(number, { vport: { number, name: interfaceName }, ifindex, fd })
+      this.#ports.set(number, { vport: { number, name: interfaceName }, type, ifindex, fd })
     }
   }
 
@@ -91,6 +92,12 @@ export class VportTable {
     return this.#ports.has(number) ? this.#ownId | number : this.#ownId
   }
 
+  /** The index of the interface that a vport sends by; 0 when its frames end in the module. */
+  wireOf(number: number): number {
+    const port = this.#ports.get(number)
+    return port?.type === vportNetdev ? port.ifindex : 0
+  }
+
   close(): void {
     for (const { fd } of this.#ports.values()) close(fd)
     close(this.#own)
@@ -109,7 +116,7 @@ export class VportTable {
       const fd = this.#openSocket(number)
       try {
         const made = this.#module.createVport(name, number, this.#ownId | number, type)
-        return { vport: { number: made.number, name }, ifindex: made.ifindex, fd }
+        return { vport: { number: made.number, name }, type, ifindex: made.ifindex, fd }
       } catch (error) {
         close(fd)
         // Another vport has this number, which only somebody else can have made.

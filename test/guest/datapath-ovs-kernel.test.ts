@@ -67,6 +67,28 @@ test.serial('a second agent in the same network is refused in plain words', (t) 
   t.regex(error?.message ?? '', /another agent/)
 })
 
+test.serial('a packet that an interface does not take keeps no other back', (t) => {
+  const { a, b } = connect()
+  const long = new Uint8Array(9_100)
+  long.set(hello)
+  tapA.send(hello)
+  const handled = current.receive(10, ({ packet }) => {
+    for (const frame of [packet, long, hello])
+      current.execute(frame, undefined, a, [{ kind: 'output', port: b }])
+    // More than fit into one call, and to two interfaces each.
+    for (let count = 0; count < 100; count++)
+      current.execute(packet, undefined, 0, [
+        { kind: 'output', port: b },
+        { kind: 'output', port: a },
+      ])
+  })
+  t.is(handled, 1)
+  const [out, back] = [tapB.take(), tapA.take()]
+  t.is(out.length, 102)
+  t.is(back.length, 100)
+  t.true([...out, ...back].every(({ frame }) => hexOf(frame) === hexOf(hello)))
+})
+
 test.serial('waiting ends when the wake descriptor is written to, and not before', (t) => {
   connect()
   let start = performance.now()
