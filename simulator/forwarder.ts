@@ -92,6 +92,8 @@ export class Forwarder {
   readonly topology: VirtualTopology
   readonly #datapath: Datapath
   readonly #now: () => number
+  /** When the round under way began: for its packets no time passes. 0 outside of rounds. */
+  #roundMs = 0
   readonly #flows: FlowInstaller
   readonly #vports: Vports
   readonly #tunnels: Tunnels
@@ -111,7 +113,8 @@ export class Forwarder {
   #nextCheckMs = 0
 
   constructor(options: ForwarderOptions) {
-    const { datapath, host, now, flowLimit = limits.flows, tunnels = noDevices } = options
+    const { datapath, host, flowLimit = limits.flows, tunnels = noDevices } = options
+    const now = (): number => (this.#roundMs === 0 ? options.now() : this.#roundMs)
     const topology = new VirtualTopology(host)
     const flows = new FlowInstaller(datapath, now, flowLimit)
     const sharing = new Sharing(host, () => topology.peers.ways.size > 0)
@@ -241,9 +244,14 @@ export class Forwarder {
 
   /** Handles up to `budget` waiting packets without blocking; says how many. */
   round(budget: number): number {
-    const handled = this.#datapath.receive(budget, this.#receive)
-    if (handled > 0) this.#states.flush()
-    return handled
+    this.#roundMs = this.#now()
+    try {
+      const handled = this.#datapath.receive(budget, this.#receive)
+      if (handled > 0) this.#states.flush()
+      return handled
+    } finally {
+      this.#roundMs = 0
+    }
   }
 
   /** Does what time alone brings about. Cheap when nothing is due: call it after every round. */

@@ -29,6 +29,48 @@ const tcp = head(4, keyAttr.tcp)
 const tcpFlags = head(2, keyAttr.tcpFlags)
 const udp = head(4, keyAttr.udp)
 
+/** Words of the attributes of a UDP packet over IPv4, in the order in which kernels write them. */
+const usualWords = 33
+
+/** Reads the key that nearly all packets have, TCP or UDP over IPv4, without looking for its parts. */
+function readUsualKey(words: Uint32Array, at: number, count: number, out: FlowKey): boolean {
+  const isUsual =
+    words[at] === recirculation &&
+    words[at + 2] === hash &&
+    words[at + 4] === priority &&
+    words[at + 6] === inPort &&
+    words[at + 8] === mark &&
+    words[at + 10] === ctState &&
+    words[at + 12] === ctZone &&
+    words[at + 14] === ctMark &&
+    words[at + 16] === ctLabels &&
+    words[at + 21] === ethernet &&
+    words[at + 25] === etherType &&
+    words[at + 27] === ipv4 &&
+    (count === usualWords
+      ? words[at + 31] === udp
+      : words[at + 31] === tcp && words[at + 33] === tcpFlags)
+  if (!isUsual) return false
+  const tracked = (words[at + 11] ?? 0) | (words[at + 13] ?? 0) | (words[at + 15] ?? 0)
+  const labels = (words[at + 17] ?? 0) | (words[at + 18] ?? 0) | (words[at + 19] ?? 0)
+  if (((words[at + 1] ?? 0) | tracked | labels | (words[at + 20] ?? 0)) !== 0) return false
+  clearKey(out)
+  const middle = words[at + 23] ?? 0
+  const ports = words[at + 32] ?? 0
+  out[0] = words[at + 7] ?? 0
+  out[5] = swap16(words[at + 22] ?? 0)
+  out[6] = (swap16((words[at + 22] ?? 0) >>> 16) << 16) | swap16(middle)
+  out[3] = swap16(middle >>> 16)
+  out[4] = swap32(words[at + 24] ?? 0)
+  out[8] = swap16(words[at + 26] ?? 0)
+  out[10] = swap32(words[at + 28] ?? 0)
+  out[14] = swap32(words[at + 29] ?? 0)
+  out[9] = words[at + 30] ?? 0
+  out[18] = swap16(ports) | (swap16(ports >>> 16) << 16)
+  if (count > usualWords) out[19] = ((words[at + 34] ?? 0) >>> 8) & 0xff
+  return true
+}
+
 /**
  * Reads the attributes from byte `start` to `end`, both aligned, into `out`. False when there is one
  * among them that is not of a plain key, or cut off: then `out` is of no use.
@@ -39,9 +81,12 @@ export function readPlainKey(
   end: number,
   out: FlowKey,
 ): boolean {
-  clearKey(out)
   const last = end >>> 2
   let at = start >>> 2
+  const count = last - at
+  const mayBeUsual = count === usualWords || count === usualWords + 2
+  if (mayBeUsual && readUsualKey(words, at, count, out)) return last * 4 === end
+  clearKey(out)
   while (at < last) {
     const value = words[at + 1] ?? 0
     switch (words[at]) {

@@ -128,6 +128,32 @@ test(`a plain key is read as any other (SEED=${seed})`, (t) => {
   t.true(plain > 300, `${plain} keys were plain`)
 })
 
+test(`a key as kernels write it is read as any other (SEED=${seed})`, (t) => {
+  const [expected, match] = [createKey(), createMatch()]
+  const anyMask = createKey().fill(0xffff_ffff)
+  // What comes before the headers, in which a bit may be another.
+  const before = upcallKey.subarray(0, 84)
+  let plain = 0
+  fc.assert(
+    fc.property(anySoundFrame, fc.option(fc.nat({ max: 84 * 8 - 1 })), (frame, bit) => {
+      const key = keyOf(frame)
+      fc.pre(key[7] === 0 && key[8] !== 0x8100 && key[8] !== 0x88a8 && key[8] !== 0x0806)
+      canonize(key, anyMask, need.nothing, match)
+      const headers = written((out) => writeKey(out, match, false)).subarray(16)
+      const bytes = Buffer.concat([before, headers])
+      if (bit !== null) bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      const complete = readKey(bytes, 0, bytes.length, false, expected)
+      const read = plainKey(bytes)
+      if (read === undefined) return
+      plain++
+      t.true(complete)
+      t.deepEqual(read, expected)
+    }),
+    { seed, numRuns: 1000 },
+  )
+  t.true(plain > 100, `${plain} keys were plain`)
+})
+
 test(`a key is plain only when nothing is lost by it (SEED=${seed})`, (t) => {
   const anyType = fc.oneof(fc.constantFrom(...Object.values(keyAttr)), fc.nat({ max: 0x3fff }))
   const anyAttribute = fc.tuple(
