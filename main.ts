@@ -145,6 +145,9 @@ interface Opened {
   readonly stopFollowing: () => void
 }
 
+/** What etcd is away or busy for: the host says what it is when that is over. */
+const passing: ReadonlySet<string> = new Set(['UNREACHABLE', 'OUTCOME_UNKNOWN', 'BUSY'])
+
 async function openParts(settings: Settings, links: ReturnType<typeof openLinks>): Promise<Opened> {
   const hostId = loadHostId(settings.stateDir)
   const store = await openHostStore(settings, hostId)
@@ -154,7 +157,7 @@ async function openParts(settings: Settings, links: ReturnType<typeof openLinks>
   const isKnown = await registerHost(store, describe(), underlay).then(
     () => true,
     (error) => {
-      if (!(error instanceof StoreError) || error.code !== 'UNREACHABLE') throw error
+      if (!(error instanceof StoreError) || !passing.has(error.code)) throw error
       console.error(`midonet: ${error.message}`)
       return false
     },
