@@ -31,7 +31,8 @@ export function addStation(port: VirtualBridgePort, mac: number, tags: Tag[]): v
     port,
     tag,
     learned: false,
-    lastSeenMs: 0,
+    // A fraction as times are: an object whose number becomes one is made anew when it is met next.
+    lastSeenMs: Number.NEGATIVE_INFINITY,
     addresses: [],
   })
   // Of the unknown or learned address, and of the port that had it before.

@@ -65,12 +65,15 @@ export class FlowTable {
   readonly #firsts = new TagTable()
   /** The links, `linkWords` numbers each; link 0 is none. */
   #links = new Int32Array(firstCapacity * linkWords)
-  /** The first of the free links, joined by their next; from `linkEnd` on none was ever used. */
+  /** The first of the free links, joined by their next. */
   #freeLink = 0
-  #linkEnd: number = linkWords
   /** Flows that end at a fixed time, in the order they were added. */
   readonly #ending = new Set<Flow>()
   #hand = 0
+
+  constructor() {
+    for (let link = this.#links.length - linkWords; link > 0; link -= linkWords) this.#freeUp(link)
+  }
 
   get size(): number {
     return this.#ring.length
@@ -111,6 +114,9 @@ export class FlowTable {
     let own = 0
     for (let at = 0; at < tagCount; at++) own = this.#enlist(id, tags[at] ?? 0, own)
     flow.links = own
+    // Once more, so that the compiler takes neither for what never changes, and begins anew when it does.
+    flow.usedMs = usedMs
+    flow.place = place
   }
 
   remove(id: FlowId): boolean {
@@ -235,18 +241,18 @@ export class FlowTable {
   }
 
   #takeLink(): number {
-    const free = this.#freeLink
-    if (free !== 0) {
-      this.#freeLink = this.#links[free + 2] ?? 0
-      return free
-    }
-    const link = this.#linkEnd
-    this.#linkEnd = link + linkWords
-    if (this.#linkEnd > this.#links.length) {
-      const grown = new Int32Array(this.#links.length * 2)
-      grown.set(this.#links)
-      this.#links = grown
-    }
+    if (this.#freeLink === 0) this.#addLinks()
+    const link = this.#freeLink
+    this.#freeLink = this.#links[link + 2] ?? 0
     return link
+  }
+
+  /** All that are new are free at once: a link is taken the same way whether it was used before. */
+  #addLinks(): void {
+    const start = this.#links.length
+    const grown = new Int32Array(start * 2)
+    grown.set(this.#links)
+    this.#links = grown
+    for (let link = grown.length - linkWords; link >= start; link -= linkWords) this.#freeUp(link)
   }
 }
