@@ -316,9 +316,10 @@ class KernelDatapath implements OvsDatapath {
  */
 function isReadAlike(packet: Uint8Array, key: FlowKey): boolean {
   const above = key[9] ?? 0
-  if (key[8] !== etherTypeIpv4 || above >>> 24 !== fragNone) return false
+  if (key[8] !== etherTypeIpv4 || above >>> 24 !== fragNone || packet[14] !== 0x45) return false
   const protocol = above & 0xff
-  const end = protocol === protoTcp ? 54 : 42
-  if (protocol !== protoTcp && protocol !== protoUdp) return false
-  return packet[14] === 0x45 && packet.length >= end
+  if (protocol === protoUdp) return packet.length >= 42
+  // The kernel reads nothing of TCP whose options are cut off: net/openvswitch/flow.c, tcphdr_ok.
+  const words = (packet[46] ?? 0) >>> 4
+  return protocol === protoTcp && words >= 5 && packet.length >= 34 + words * 4
 }

@@ -119,6 +119,9 @@ test.serial('a packet of which the kernel knows more is handed over as such', (t
     { kind: 'output', port: 1 },
   ])[0]
   t.false(keyComplete(twice?.frame ?? hello))
+  const tcp = fromHex(captures.tcpSyn)
+  t.true(keyComplete(tcp))
+  t.false(keyComplete(tcp.subarray(0, tcp.length - 1)), 'of cut options the kernel says nothing')
 })
 
 test.serial('flows and ports outlive the datapath’s owner; strange flows do not', (t) => {
