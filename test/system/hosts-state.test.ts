@@ -49,7 +49,9 @@ test.after.always(async () => {
 /** A namespace with a link to each gateway: what comes in by the first goes back by the second. */
 function addOutside(): void {
   hosts.addStation('out', 1, ['addr add 203.0.113.2/24 dev eth0', `addr add ${outside}/32 dev lo`])
-  const script = `ip -n ${hostName(1)} link set v-out name v-up1
+  const script = `ip -n ${hostName(1)} link set v-out down
+ip -n ${hostName(1)} link set v-out name v-up1
+ip -n ${hostName(1)} link set v-up1 up
 ip link add name v-up2 netns ${hostName(2)} mtu 1450 type veth peer name eth1 mtu 1450 netns hs-out
 ip -n ${hostName(2)} link set v-up2 up
 ip -n hs-out addr add 203.0.114.2/24 dev eth1

@@ -44,6 +44,9 @@ const files: readonly GuestFile[] = [
         { names: ['six-ovs'], tests: 5 },
         { names: ['l2-ovs'], tests: 7 },
         severalHosts('hosts', 11),
+        severalHosts('hosts-state', 4),
+        severalHosts('hosts-underlay', 3),
+        severalHosts('hosts-narrow', 6),
       ]),
 ]
 
