@@ -99,7 +99,9 @@ export function leaveCall(context: DriverContext, body: unknown): object {
   })
   leaving.catch((error) => {
     const reason = error instanceof Error ? error.message : String(error)
-    context.report(`endpoint ${EndpointID.slice(0, 12)} was left, but is bound still: ${reason}`)
+    context.report(
+      `endpoint ${EndpointID.slice(0, 12)} was left, but is bound still, until Docker deletes it: ${reason}`,
+    )
   })
   return {}
 }

@@ -64,16 +64,12 @@ export class FlowTable {
   /** The first link of each tag that flows rest on. */
   readonly #firsts = new TagTable()
   /** The links, `linkWords` numbers each; link 0 is none. */
-  #links = new Int32Array(firstCapacity * linkWords)
+  #links = new Int32Array(linkWords)
   /** The first of the free links, joined by their next. */
   #freeLink = 0
   /** Flows that end at a fixed time, in the order they were added. */
   readonly #ending = new Set<Flow>()
   #hand = 0
-
-  constructor() {
-    for (let link = this.#links.length - linkWords; link > 0; link -= linkWords) this.#freeUp(link)
-  }
 
   get size(): number {
     return this.#ring.length
@@ -114,9 +110,6 @@ export class FlowTable {
     let own = 0
     for (let at = 0; at < tagCount; at++) own = this.#enlist(id, tags[at] ?? 0, own)
     flow.links = own
-    // Once more, so that the compiler takes neither for what never changes, and begins anew when it does.
-    flow.usedMs = usedMs
-    flow.place = place
   }
 
   remove(id: FlowId): boolean {
@@ -250,7 +243,7 @@ export class FlowTable {
   /** All that are new are free at once: a link is taken the same way whether it was used before. */
   #addLinks(): void {
     const start = this.#links.length
-    const grown = new Int32Array(start * 2)
+    const grown = new Int32Array(Math.max(firstCapacity * linkWords, start * 2))
     grown.set(this.#links)
     this.#links = grown
     for (let link = grown.length - linkWords; link >= start; link -= linkWords) this.#freeUp(link)

@@ -290,23 +290,20 @@ class KernelDatapath implements OvsDatapath {
     complete: boolean,
     handle: Handler,
   ): void {
-    const [key, told] = [this.#key, this.#told]
-    if (complete && isReadAlike(packet, told)) {
-      this.#upcalls++
-      this.#handled++
-      handle({ reason, packet, key: told, keyComplete: true, offload: undefined })
-      return
+    const [own, told] = [this.#key, this.#told]
+    const isAlike = complete && isReadAlike(packet, told)
+    if (!isAlike) {
+      if (!extractKey(packet, told[0] ?? 0, own)) return
+      own[1] = told[1] ?? 0
+      own[2] = told[2] ?? 0
+      own[3] = (own[3] ?? 0) | ((told[3] ?? 0) & 0xffff_0000)
+      own[5] = (own[5] ?? 0) | ((told[5] ?? 0) & 0xffff_0000)
     }
-    if (!extractKey(packet, told[0] ?? 0, key)) return
-    key[1] = told[1] ?? 0
-    key[2] = told[2] ?? 0
-    key[3] = (key[3] ?? 0) | ((told[3] ?? 0) & 0xffff_0000)
-    key[5] = (key[5] ?? 0) | ((told[5] ?? 0) & 0xffff_0000)
     this.#upcalls++
     this.#handled++
     // The kernel reads the packet as we do: flows for it match what we think they match.
-    const keyComplete = complete && equalKeys(key, told)
-    handle({ reason, packet, key, keyComplete, offload: undefined })
+    const keyComplete = isAlike || (complete && equalKeys(own, told))
+    handle({ reason, packet, key: isAlike ? told : own, keyComplete, offload: undefined })
   }
 }
 

@@ -4,11 +4,11 @@
  * flow made for it, its key read from it, its actions copied. Otherwise it is the same: the frame
  * meets the interface's queue, MTU and statistics as if the module had sent it (packet(7)).
  */
+import createDebug from 'debug'
 import { DatapathError } from '../datapath.ts'
 import {
   type Arena,
   arena,
-  check,
   close,
   eInterrupted,
   errnoName,
@@ -16,6 +16,8 @@ import {
   setSocketOption,
   socket,
 } from '../syscall.ts'
+
+const debug = createDebug('midonet:datapath')
 
 // bits/socket.h: AF_PACKET, SOCK_RAW and SOCK_CLOEXEC, MSG_DONTWAIT;
 // asm-generic/socket.h: SOL_SOCKET, SO_SNDBUFFORCE
@@ -42,7 +44,11 @@ const nameLength = 8
 const vectorAt = 16
 const vectorCount = 24
 
-/** A frame may stand in memory that is used again: `flush` before that. */
+/**
+ * A packet socket, and the frames that wait for its next call. A frame may stand in memory that is
+ * used again: `flush` before that. One that its interface does not take (it is down, or gone, or its
+ * queue full, or the frame too long) is dropped alone.
+ */
 export class WireSender {
   readonly #fd: number
   readonly #memory: Arena
@@ -52,8 +58,6 @@ export class WireSender {
   readonly #addresses = this.#vectors + limits.frames * vectorSize
   #count = 0
   #copied = 0
-  /** Frames that an interface did not take: it is down, or gone, or they are too long for it. */
-  refused = 0
 
   /** @throws DatapathError where packet sockets are not allowed */
   constructor() {
@@ -62,10 +66,10 @@ export class WireSender {
     if (fd < 0)
       throw new DatapathError(
         errnoName(-fd),
-        `socket(AF_PACKET): ${errnoName(-fd)}: run with CAP_NET_RAW`,
+        `socket(AF_PACKET): ${errnoName(-fd)}: run as root with CAP_NET_RAW`,
       )
     this.#fd = fd
-    check('SO_SNDBUF', setSocketOption(fd, solSocket, sendBufferForce, limits.sendBuffer))
+    setSocketOption(fd, solSocket, sendBufferForce, limits.sendBuffer)
     this.#memory = arena(this.#addresses + limits.frames * addressSize)
     this.#words = this.#memory.words
     const { view, address } = this.#memory
@@ -112,7 +116,7 @@ export class WireSender {
       if (sent > 0) done += sent
       else if (sent !== eInterrupted) {
         // The first that is left; those behind it may be for other interfaces.
-        this.refused++
+        debug('an interface has not taken a packet: %s', errnoName(-sent))
         done++
       }
     }
