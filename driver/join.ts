@@ -57,7 +57,11 @@ async function attach(
     await settle(context, revision)
   } catch (error) {
     await Promise.allSettled([binding])
-    await detach(context, endpoint.id)
+    try {
+      await unbind(context, endpoint.id)
+    } finally {
+      removeLinks(context, [names.host])
+    }
     throw error
   }
 }
@@ -86,17 +90,15 @@ function joinAnswer({ store }: DriverContext, endpoint: Endpoint, network: Netwo
 }
 
 /**
- * Answers Leave at once: Docker goes on with what takes it a while, and does nothing about an error.
- * The turn is kept until all is done, and DeleteEndpoint waits for it.
+ * Answers Leave at once: Docker does nothing about an error. The link stays until DeleteEndpoint: the
+ * kernel takes tens of milliseconds to remove one, and Docker, which takes the container's end back
+ * next, would wait for that.
  */
 export function leaveCall(context: DriverContext, body: unknown): object {
   const { EndpointID } = readRequest('Leave', requests.endpointRef, body)
   context.recent.touch(EndpointID)
-  const leaving = context.turns.take(EndpointID, async () => {
-    // The kernel takes tens of milliseconds to remove a link, in which nothing else is done here.
-    await setImmediate()
-    await detach(context, EndpointID)
-  })
+  context.recent.touch(linkNames(EndpointID).host)
+  const leaving = context.turns.take(EndpointID, () => unbind(context, EndpointID))
   leaving.catch((error) => {
     const reason = error instanceof Error ? error.message : String(error)
     context.report(
@@ -106,13 +108,22 @@ export function leaveCall(context: DriverContext, body: unknown): object {
   return {}
 }
 
-async function detach(context: DriverContext, id: string): Promise<void> {
-  try {
-    if (context.store.get('endpoint', id) !== undefined)
-      await context.store.transact((draft) => unbindEndpoint(draft, id))
-  } finally {
-    removeLinks(context, [linkNames(id).host])
-  }
+async function unbind({ store }: DriverContext, id: string): Promise<void> {
+  if (store.get('endpoint', id) !== undefined)
+    await store.transact((draft) => unbindEndpoint(draft, id))
+}
+
+/** Removes what an endpoint had once its call is answered: Docker need not wait for the kernel. */
+export async function removeLinksLater(
+  context: DriverContext,
+  id: string,
+  names: readonly string[],
+): Promise<void> {
+  for (const name of names) context.recent.touch(name)
+  await context.turns.take(id, async () => {
+    await setImmediate()
+    removeLinks(context, names)
+  })
 }
 
 /** What cannot be removed now is found by the reconciler later. */

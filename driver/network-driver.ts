@@ -11,7 +11,7 @@ import type { Call, DriverContext } from './context.ts'
 import { createEndpoint, deleteEndpoint, holderOf } from './endpoint.ts'
 import { DriverError } from './error.ts'
 import { publishCall, revokeCall } from './external.ts'
-import { joinCall, leaveCall, removeLinks } from './join.ts'
+import { joinCall, leaveCall, removeLinks, removeLinksLater } from './join.ts'
 import { createNetwork, deleteNetwork, type NetworkPlan, releaseEndpoint } from './network.ts'
 import { readEndpointOptions, readNetworkOptions } from './options.ts'
 import { type NetworkRequest, readRequest, requests } from './request.ts'
@@ -165,11 +165,12 @@ function readMac(text: string | undefined): string | undefined {
 
 async function deleteEndpointCall(context: DriverContext, body: unknown): Promise<object> {
   const { EndpointID } = readRequest('DeleteEndpoint', requests.endpointRef, body)
-  await context.turns.take(EndpointID, async () => {
-    if (context.store.get('endpoint', EndpointID) === undefined) return
+  const links = await context.turns.take(EndpointID, async () => {
+    if (context.store.get('endpoint', EndpointID) === undefined) return []
     const { value } = await context.store.transact((draft) => releaseEndpoint(draft, EndpointID))
-    removeLinks(context, value)
+    return value
   })
+  void removeLinksLater(context, EndpointID, links)
   return {}
 }
 

@@ -14,7 +14,7 @@ import type { Row } from './row.ts'
 /** Many and short: what else the machine does meets both sides alike, and a median leaves it out. */
 const rounds = 11
 const seconds = 1
-const attachRounds = 10
+const attachRounds = 25
 const udpLoad = new URL('udp-load.js', import.meta.url).pathname
 
 /** Both ends of a round trip: where the scheduler puts them would weigh more than the network. */

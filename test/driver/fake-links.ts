@@ -1,4 +1,5 @@
 /** Links in memory: as the kernel would answer, with faults on demand. */
+import { setTimeout } from 'node:timers/promises'
 import {
   type HostRoute,
   type Link,
@@ -124,4 +125,11 @@ function describe(link: FakeLink): Link {
     peerIndex: link.peer?.index,
     peerElsewhere: link.peer?.elsewhere === true,
   }
+}
+
+/** The names, once there are `count` of them: an endpoint's go a moment after its call is answered. */
+export async function linksLeft(links: FakeLinks, count: number): Promise<readonly string[]> {
+  const names = () => links.list().map(({ name }) => name)
+  for (let turn = 0; turn < 1000 && names().length !== count; turn++) await setTimeout(1)
+  return names()
 }
