@@ -1,5 +1,6 @@
 /** Join and Leave: a container takes an endpoint by one end of a veth pair, and lets go of it. */
 import { setImmediate } from 'node:timers/promises'
+import { LinkError, type Links, type VethRequest } from '../datapath/link.ts'
 import type { Endpoint, Network } from '../topology/model.ts'
 import { type DriverContext, settle } from './context.ts'
 import {
@@ -38,16 +39,13 @@ async function attach(
   const bound = endpoint.interface !== undefined && links.find(endpoint.interface) !== undefined
   if (bound && store.get('binding', endpoint.id) !== undefined)
     return settle(context, store.revision)
-  // A pair of that name is left from a Join whose end nobody saw.
-  links.remove(names.host)
-  links.remove(names.peer)
   // It is written while the kernel makes the link; the datapath hears of it only after both.
   const binding = store.transact((draft) => {
     const current = requireEndpoint(draft, network.id, endpoint.id)
     bindEndpoint(draft, current, names.host, sandbox)
   })
   try {
-    links.createVeth({
+    createPair(links, {
       name: names.host,
       peerName: names.peer,
       peerMac: endpoint.mac,
@@ -63,6 +61,19 @@ async function attach(
       removeLinks(context, [names.host])
     }
     throw error
+  }
+}
+
+/** Looked for only when it is in the way: on a busy host the kernel answers each question late. */
+function createPair(links: Links, request: VethRequest): void {
+  try {
+    links.createVeth(request)
+  } catch (error) {
+    if (!(error instanceof LinkError && error.code === 'EEXIST')) throw error
+    // A pair of that name is left from a Join whose end nobody saw.
+    links.remove(request.name)
+    links.remove(request.peerName)
+    links.createVeth(request)
   }
 }
 

@@ -1,6 +1,13 @@
+export const limits = {
+  /** After a pass on its own: so many times as long as it took, no longer than … */
+  restTimes: 9,
+  restMs: 1_000,
+} as const
+
 /**
  * Work that is done again and again, a pass at a time: some time after the one before, or soon when
- * something happens. However much happens, one pass follows it.
+ * something happens. However much happens, one pass follows it, and passes take a tenth of the time at
+ * most: they ask Docker, which has the more to do the more happens.
  */
 export class Passes {
   /** One pass; answers after how many milliseconds the next is due. Never rejects. */
@@ -8,6 +15,7 @@ export class Passes {
   readonly #now: () => number
   #timer: NodeJS.Timeout | undefined
   #dueAt = Number.POSITIVE_INFINITY
+  #restsUntil = 0
   #running: Promise<number> | undefined
   #started = false
 
@@ -36,11 +44,12 @@ export class Passes {
 
   /** A pass is to begin in so many milliseconds at the latest, while they are started. */
   within(ms: number): void {
-    const dueAt = this.#now() + ms
+    const now = this.#now()
+    const dueAt = Math.max(now + ms, this.#restsUntil)
     if (!this.#started || dueAt >= this.#dueAt) return
     this.#dueAt = dueAt
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => void this.#fire(), ms)
+    this.#timer = setTimeout(() => void this.#fire(), dueAt - now)
     this.#timer.unref()
   }
 
@@ -50,8 +59,11 @@ export class Passes {
   }
 
   #pass(): Promise<number> {
+    const begun = this.#now()
     this.#running ??= this.#work().finally(() => {
       this.#running = undefined
+      const now = this.#now()
+      this.#restsUntil = now + Math.min(limits.restMs, (now - begun) * limits.restTimes)
     })
     return this.#running
   }
@@ -60,6 +72,7 @@ export class Passes {
     this.#dueAt = Number.POSITIVE_INFINITY
     // What happens from now on may not be in what a pass under way has seen.
     await this.#running
-    this.within(await this.#pass())
+    if (this.#now() < this.#restsUntil) this.within(0)
+    else this.within(await this.#pass())
   }
 }
