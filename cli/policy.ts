@@ -2,7 +2,7 @@
 import type { Change, Client, Item } from './client.ts'
 import { type Collection, isObject, stored, textOf, type Values } from './collection.ts'
 import { conditionFields } from './condition.ts'
-import { CliError, missing } from './error.ts'
+import { CliError, missing, syntaxError } from './error.ts'
 import { at, type Field, field, flag, number, readNumber } from './field.ts'
 import { redirectFields, redirectOf, redirectParts } from './redirect.ts'
 
@@ -13,7 +13,8 @@ const chain = stored({ name: 'chain', alias: 'chain', kind: 'chain', fields: [na
 /** What the words of `type` are in the topology; NAT has its own below. */
 const plainTypes = ['accept', 'continue', 'drop', 'reject', 'return'] as const
 const natTypes = ['snat', 'dnat', 'rev_snat', 'rev_dnat', 'masquerade'] as const
-const types = [...plainTypes, 'jump', 'redirect', ...natTypes]
+const prefixTypes = ['prefix_snat', 'prefix_dnat'] as const
+const types = [...plainTypes, 'jump', 'redirect', ...natTypes, ...prefixTypes]
 
 const actionFields: readonly Field[] = [
   { name: 'type', values: types, read: typeOf },
@@ -23,6 +24,7 @@ const actionFields: readonly Field[] = [
     read: (item) => textOf(at(item, 'action.verdict')),
   },
   { name: 'jump-to', refers: 'chain', read: (item) => textOf(at(item, 'action.chain')) },
+  { name: 'from', read: (item) => textOf(at(item, 'action.from')) },
   { name: 'target', read: targetOf },
   ...redirectFields,
 ]
@@ -50,14 +52,21 @@ function typeOf(item: Item): string | undefined {
       return 'rev_snat'
     case 'reverseDnat':
       return 'rev_dnat'
+    case 'prefixSnat':
+      return 'prefix_snat'
+    case 'prefixDnat':
+      return 'prefix_dnat'
     default:
       return kind
   }
 }
 
-/** `first[-last][:port[-port]]`, several with commas between; IPv6 addresses in brackets. */
+/**
+ * `first[-last][:port[-port]]`, several with commas between; IPv6 addresses in brackets. Of a prefix
+ * the one that takes its place.
+ */
 function targetOf(item: Item): string | undefined {
-  const address = at(item, 'action.address')
+  const address = at(item, 'action.address') ?? at(item, 'action.to')
   if (typeof address === 'string') return address
   const ports = at(item, 'action.ports')
   if (isObject(ports)) return `:${range(ports.first, ports.last)}`
@@ -90,10 +99,16 @@ function combineAction(item: Item | undefined, values: Values): Readonly<Record<
     return item && actionFields.find((one) => one.name === attribute)?.read(item)
   }
   const type = word('type')
+  // Passed over, it would leave a rule that translates more than was meant.
+  const from = values.get('from')?.text
+  if (from !== undefined && !prefixTypes.some((one) => one === type))
+    throw syntaxError(['from', from], `only of type ${prefixTypes.join(', ')}; else src or dst`)
   // A merge patch merges: what another kind of action had must go.
-  const clean = { chain: null, address: null, targets: null, ports: null, verdict: null }
+  const clean = { ...natParts, chain: null, verdict: null }
   return { action: { ...clean, ...redirectParts, ...actionOf(type, word) } }
 }
+
+const natParts = { address: null, targets: null, ports: null, from: null, to: null } as const
 
 function actionOf(type: string | undefined, word: (name: string) => string | undefined) {
   const verdict = word('action') ?? 'accept'
@@ -113,6 +128,14 @@ function actionOf(type: string | undefined, word: (name: string) => string | und
     case 'snat':
     case 'dnat':
       return natOf(type, word('target') ?? missing('target ADDRESS[:PORT]'), verdict)
+    case 'prefix_snat':
+    case 'prefix_dnat':
+      return {
+        kind: type === 'prefix_snat' ? 'prefixSnat' : 'prefixDnat',
+        from: readPrefix('from', word('from')),
+        to: readPrefix('target', word('target')),
+        verdict,
+      }
     default:
       if (plainTypes.some((one) => one === type)) return { kind: type }
       throw new CliError(
@@ -144,6 +167,12 @@ function readTarget(text: string) {
   const [first = '', last = first] = addresses.split('-')
   const ports = found?.[3]
   return { first, last, ...(ports !== undefined && { ports: readPorts(`:${ports}`) }) }
+}
+
+function readPrefix(name: string, text: string | undefined): string {
+  if (text === undefined) return missing(`${name} PREFIX/LENGTH`)
+  if (/^[\da-f.:]*:[\da-f.:]*\/\d+$/i.test(text)) return text
+  throw syntaxError([name, text], 'an IPv6 network such as fd00::/64')
 }
 
 function readPorts(text: string) {

@@ -1,5 +1,6 @@
 /** Chains, rules, groups, VLANs and mirrors, typed: one session a test. */
 import test from 'ava'
+import { complete } from '../../cli/complete.ts'
 import { check, open } from './bench.ts'
 
 test('rules: the words of the original, positions, inversion, translation', async (t) => {
@@ -42,6 +43,107 @@ test('rules: the words of the original, positions, inversion, translation', asyn
     > delete chain chain0
     error 1: chain chain0 is in use by router router0; delete or change that first
     `,
+  )
+})
+
+test('rules that translate a prefix of IPv6 addresses', async (t) => {
+  const bench = await open(t)
+  await check(
+    t,
+    bench,
+    `
+    > chain create name out
+    chain0
+    > chain out add rule type prefix_snat from fd00:1::/64 target 2001:db8:1::/64
+    chain0:rule0
+    > chain out add rule dst !fd00:1::/64 type prefix_dnat action continue from 2001:db8:2::/48 target fd00:2::/48 pos 2
+    chain0:rule1
+    > chain out list rule
+    rule rule0 pos 1 type prefix_snat action accept from fd00:1::/64 target 2001:db8:1::/64
+    rule rule1 pos 2 type prefix_dnat action continue from 2001:db8:2::/48 target fd00:2::/48 dst !fd00:1::/64
+    > chain out rule rule0 show from
+    fd00:1::/64
+    > chain out rule rule0 show target
+    2001:db8:1::/64
+    > chain out list rule type prefix_dnat
+    rule rule1 pos 2 type prefix_dnat action continue from 2001:db8:2::/48 target fd00:2::/48 dst !fd00:1::/64
+    > chain out rule rule1 set target fd00:3::/48
+    > chain out rule rule1 show
+    rule rule1 pos 2 type prefix_dnat action continue from 2001:db8:2::/48 target fd00:3::/48 dst !fd00:1::/64
+    > chain out rule rule1 set type snat target [2001:db8::1]:1024-65535
+    > chain out rule rule1 show
+    rule rule1 pos 2 type snat action continue target [2001:db8::1]:1024-65535 dst !fd00:1::/64
+    > chain out rule rule1 set type prefix_snat from fd00:2::/48 target 2001:db8:2::/48
+    > chain out rule rule1 show
+    rule rule1 pos 2 type prefix_snat action continue from fd00:2::/48 target 2001:db8:2::/48 dst !fd00:1::/64
+    > chain out rule rule1 set type drop
+    > chain out rule rule1 show
+    rule rule1 pos 2 type drop dst !fd00:1::/64
+    `,
+  )
+  const [rule] = bench.store.list('rule').filter(({ position }) => position === 1)
+  t.deepEqual(rule?.action, {
+    kind: 'prefixSnat',
+    from: 'fd00:1::/64',
+    to: '2001:db8:1::/64',
+    verdict: 'accept',
+  })
+})
+
+test('a prefix that cannot be translated is refused, and nothing made', async (t) => {
+  const { run, store } = await open(t)
+  await run('chain create name out')
+  const syntax = 'error 2: Syntax error at:'
+  const missing = 'error 2: Missing arguments, incomplete command'
+  const network = '(an IPv6 network such as fd00::/64)'
+  for (const [words, said] of [
+    ['type prefix_snat', `${missing} (from PREFIX/LENGTH)`],
+    ['type prefix_snat from fd00:1::/64', `${missing} (target PREFIX/LENGTH)`],
+    ['type prefix_dnat target fd00:1::/64', `${missing} (from PREFIX/LENGTH)`],
+    ['type prefix_snat from 10.0.0.0/8 target fd00::/8', `${syntax} from 10.0.0.0/8 ${network}`],
+    ['type prefix_snat from fd00::/8 target fd00::1', `${syntax} target fd00::1 ${network}`],
+    [
+      'type prefix_snat from fd00::/8 target fd00::/129',
+      'error 1: rule: action.to: must be an IPv6 network such as fd00::/64',
+    ],
+    [
+      'type snat from fd00:1::/64 target 2001:db8::1',
+      `${syntax} from fd00:1::/64 (only of type prefix_snat, prefix_dnat; else src or dst)`,
+    ],
+    ['type prefix_snat from !fd00:1::/64', `${syntax} !fd00:1::/64`],
+    [
+      'type prefix_snat from fd00:1::/64 target 2001:db8:1::/48',
+      /^error 1: rule .*: fd00:1::\/64 and 2001:db8:1::\/48 differ in length; give equal ones$/,
+    ],
+    [
+      'type prefix_dnat from fd00::/80 target 2001:db8::/80',
+      /^error 1: rule .*: fd00::\/80 is longer than 64 bits; give 64 at most$/,
+    ],
+    [
+      'type prefix_snat from fd00:1::1/64 target 2001:db8:1::/64',
+      /^error 1: rule .*: fd00:1::1\/64 has host bits; use fd00:1::\/64$/,
+    ],
+  ] as const) {
+    const printed = await run(`chain out add rule ${words}`)
+    if (typeof said === 'string') t.is(printed, said, words)
+    else t.regex(printed, said, words)
+  }
+  t.deepEqual(store.list('rule'), [])
+})
+
+test('the tabulator knows the words of prefixes', async (t) => {
+  const { run, session, client } = await open(t)
+  await run('chain create name out')
+  const offered = async (line: string) =>
+    (await complete(session, client, line))[0].map((word) => word.trim())
+  t.deepEqual(await offered('chain chain0 add rule type pre'), ['prefix_dnat', 'prefix_snat'])
+  t.deepEqual(
+    await offered('chain chain0 add rule type prefix_snat f'),
+    ['flow', 'fragment-policy', 'from'].concat(['fail-open']).sort(),
+  )
+  t.regex(
+    await run('help rule'),
+    /\n {4}type .*\|prefix_snat\|prefix_dnat\n.*\n.*\n {4}from VALUE\n/,
   )
 })
 
