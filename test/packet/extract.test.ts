@@ -49,10 +49,11 @@ for (const [name, text] of keys)
     t.is(keyOf(fromHex(captures[name])), text)
   })
 
+const tagged = (hex: string) => `${hex.slice(0, 24)}81006005${hex.slice(24)}`
+const tag = 'vlan(vid=5,pcp=3)'
+
 test('one tag is read, its present bit set; the rest is as without it', (t) => {
-  const hex = captures.udpHello
-  const tagged = `${hex.slice(0, 24)}81006005${hex.slice(24)}`
-  t.is(keyOf(fromHex(tagged)), `${ab},vlan(vid=5,pcp=3),${ip(17)},udp(src=54312,dst=9999)`)
+  t.is(keyOf(fromHex(tagged(captures.udpHello))), `${ab},${tag},${ip(17)},udp(src=54312,dst=9999)`)
 })
 
 test('a second tag is just an ethType, and so is the tag of a provider', (t) => {
@@ -67,13 +68,24 @@ test('a tag cut off is just an ethType', (t) => {
   t.is(keyOf(frame), `${ab},eth_type(0x8100)`)
 })
 
-test('a length is no ethType', (t) => {
-  t.is(keyOf(fromHex(`${captures.udpHello.slice(0, 24)}05ff4242`)), `${ab},eth_type(0x0000)`)
+test('a frame that ends with its Ethernet header has a key, tagged or not', (t) => {
+  const header = `${captures.udpHello.slice(0, 24)}88cc`
+  t.is(keyOf(fromHex(header)), `${ab},eth_type(0x88cc)`)
+  t.is(keyOf(fromHex(tagged(header))), `${ab},${tag},eth_type(0x88cc)`)
 })
 
+test('a length is no ethType, and the least ethType no length', (t) => {
+  const macs = captures.udpHello.slice(0, 24)
+  t.is(keyOf(fromHex(`${macs}05ff4242`)), `${ab},eth_type(0x0000)`)
+  t.is(keyOf(fromHex(`${macs}06004242`)), `${ab},eth_type(0x0600)`)
+})
+
+/** With four bytes of IP options. */
+const optioned = (hex: string) =>
+  `${hex.slice(0, 28)}46${hex.slice(30, 68)}01020304${hex.slice(68)}`
+
 test('ports stand behind IP options', (t) => {
-  const hex = captures.udpHello
-  const frame = fromHex(`${hex.slice(0, 28)}46${hex.slice(30, 68)}01020304${hex.slice(68)}`)
+  const frame = fromHex(optioned(captures.udpHello))
   t.is(keyOf(frame), `${ab},${ip(17)},udp(src=54312,dst=9999)`)
 })
 
@@ -83,24 +95,42 @@ test('the first fragment has ports', (t) => {
   t.is(keyOf(frame), `${ab},${ip(17, 'tos=0,ttl=64,frag=first')},udp(src=54312,dst=9999)`)
 })
 
-/** Name, the size at which the header is whole, and the key one byte before. */
-const cuts: readonly (readonly [CaptureName, number, string])[] = [
-  ['arpReply', 42, `${ba},eth_type(0x0806)`],
-  ['udpHello', 34, `${ab},eth_type(0x0800)`],
-  ['udpHello', 38, `${ab},${ip(17)},udp(src=0,dst=0)`],
-  ['tcpSyn', 48, `${ab},${ip(6)},tcp(src=0,dst=0),tcp_flags(0)`],
-  ['echoRequest', 36, `${ab},${ip(1)},icmp(type=0,code=0)`],
-  ['udpHelloV6', 54, `${ab},eth_type(0x86dd)`],
+const sctp = (hex: string) => `${hex.slice(0, 46)}84${hex.slice(48)}`
+const ip6 = (proto: number) =>
+  `eth_type(0x86dd),ipv6(src=fe80::ff:fe00:a,dst=fe80::ff:fe00:b,proto=${proto},tclass=0,hlimit=64,frag=no)`
+
+/** With destination options between the headers. */
+const extended = (hex: string) =>
+  `${hex.slice(0, 40)}3c${hex.slice(42, 108)}${hex.slice(40, 42)}00010400000000${hex.slice(108)}`
+
+/** Name, frame, the size at which a header is whole, and the key one byte before. */
+const cuts: readonly (readonly [string, string, number, string])[] = [
+  ['ARP', captures.arpReply, 42, `${ba},eth_type(0x0806)`],
+  ['IPv4', captures.udpHello, 34, `${ab},eth_type(0x0800)`],
+  ['UDP', captures.udpHello, 38, `${ab},${ip(17)},udp(src=0,dst=0)`],
+  ['UDP behind IP options', optioned(captures.udpHello), 42, `${ab},${ip(17)},udp(src=0,dst=0)`],
+  ['SCTP', sctp(captures.udpHello), 38, `${ab},${ip(132)},sctp(src=0,dst=0)`],
+  ['TCP', captures.tcpSyn, 48, `${ab},${ip(6)},tcp(src=0,dst=0),tcp_flags(0)`],
+  ['ICMP', captures.echoRequest, 36, `${ab},${ip(1)},icmp(type=0,code=0)`],
+  ['IPv6', captures.udpHelloV6, 54, `${ab},eth_type(0x86dd)`],
+  ['extension header', extended(captures.udpHelloV6), 58, `${ab},${ip6(59)}`],
+  ['UDP behind it', extended(captures.udpHelloV6), 66, `${ab},${ip6(17)},udp(src=0,dst=0)`],
+  ['UDP over IPv6', captures.udpHelloV6, 58, `${ab},${ip6(17)},udp(src=0,dst=0)`],
+  ['ICMPv6', captures.echoRequestV6, 56, `${ab},${ip6(58)},icmpv6(type=0,code=0)`],
 ]
 
-for (const [name, size, text] of cuts)
-  test(`${name} cut under ${size} bytes`, (t) => {
-    const frame = fromHex(captures[name])
+for (const [name, hex, size, text] of cuts)
+  test(`${name} cut under ${size} bytes, and under ${size + 4} with a tag`, (t) => {
     // What a cut takes away is 0 in the key and not absent: print it as if it were there.
     const zero = (key: string | undefined) =>
       key?.replace(/(arp|ipv4|ipv6)\((src|sip)=(0\.0\.0\.0|::),.*/, '').replace(/,$/, '')
-    t.is(zero(keyOf(frame.slice(0, size - 1))), text)
-    t.not(zero(keyOf(frame.slice(0, size))), text)
+    for (const [frame, whole, before] of [
+      [fromHex(hex), size, text],
+      [fromHex(tagged(hex)), size + 4, text.replace(',eth_type', `,${tag},eth_type`)],
+    ] as const) {
+      t.is(zero(keyOf(frame.slice(0, whole - 1))), before)
+      t.not(zero(keyOf(frame.slice(0, whole))), before)
+    }
   })
 
 test('a frame under 14 bytes has no key, and leaves the old one', (t) => {
