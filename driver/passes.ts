@@ -1,3 +1,5 @@
+/** Work that is done again and again, such as a question that Docker is asked after its events. */
+
 export const limits = {
   /** After a pass on its own: so many times as long as it took, no longer than … */
   restTimes: 9,
