@@ -4,7 +4,8 @@
  * that somebody has set before ours stay in force, and one that moves to another network namespace
  * leaves a filter behind but would take a tcx program along.
  *
- * What is there is replaced in its own way, so an interface never runs two, and never none.
+ * An interface begins with a filter and goes over to tcx when it has been there for a while. What is
+ * there is replaced in its own way, so a packet never meets two, and never none.
  */
 import { DatapathError } from '../datapath.ts'
 import { isOwn } from '../lending.ts'
@@ -61,30 +62,59 @@ export interface Place {
   readonly direction: Direction
 }
 
-/** Makes an interface run a program of the datapath `name`. @throws DatapathError */
+/**
+ * Makes an interface run a program of the datapath `name`: in the way in which it runs one, else by a
+ * filter, which the kernel takes at once. @throws DatapathError
+ */
 export function attach(links: NetlinkSocket, place: Place, name: string, program: Loaded): void {
-  const { index, interfaceName, direction } = place
+  const { index, direction } = place
   const before = findAttached(links, index, name, direction)
-  if (before?.by === 'tcx') {
-    const fd = openProgram(before.programId)
-    attachTcx(index, direction, program.fd, fd)
-    if (fd !== undefined) close(fd)
-  } else if (before === undefined && isOwn(interfaceName) && canFindTcx(index, program)) {
-    attachTcx(index, direction, program.fd)
-  } else {
+  if (before?.by !== 'tcx') {
     attachFilter(links, index, direction, name, program.fd)
+    return
   }
+  const fd = openProgram(before.programId)
+  // The kernel refuses to replace a program by itself.
+  if (before.programId !== program.id) attachTcx(index, direction, program.fd, fd)
+  if (fd !== undefined) close(fd)
+  detachFilter(links, index, direction, name)
+}
+
+/**
+ * Moves an interface's program from its filter to tcx where that can be; says whether it did. The
+ * kernel waits meanwhile until no packet is under way, about 10 ms. While both are there tcx comes
+ * first, and its program ends a packet's way. @throws DatapathError
+ */
+export function promote(
+  links: NetlinkSocket,
+  { index, interfaceName, direction }: Place,
+  name: string,
+  program: Loaded,
+): boolean {
+  const before = findAttached(links, index, name, direction)
+  if (before?.by !== 'filter' || !isOwn(interfaceName) || !canFindTcx(index, program)) return false
+  attachTcx(index, direction, program.fd)
+  detachFilter(links, index, direction, name)
+  return true
 }
 
 /** Takes the program of the datapath `name` away. None, or no interface, is no error. */
 export function detach(links: NetlinkSocket, index: number, name: string): void {
+  detachFilter(links, index, 'ingress', name)
   const before = findAttached(links, index, name)
-  if (before?.by === 'filter') removeFilter(links, index, 'ingress')
-  if (before?.by !== 'tcx') return
-  const fd = openProgram(before.programId)
+  const fd = before === undefined ? undefined : openProgram(before.programId)
   if (fd === undefined) return
   detachTcx(index, 'ingress', fd)
   close(fd)
+}
+
+function detachFilter(
+  links: NetlinkSocket,
+  index: number,
+  direction: Direction,
+  name: string,
+): void {
+  if (findFilter(links, index, direction)?.name === name) removeFilter(links, index, direction)
 }
 
 /** Whether there is tcx, and the right to find a program again by its number: a filter needs none. */

@@ -37,7 +37,7 @@ import {
   read,
 } from '../syscall.ts'
 import { findLeft, type Left } from './adopt.ts'
-import { attach } from './attach.ts'
+import { attach, promote } from './attach.ts'
 import { FlowStore } from './flow-store.ts'
 import { table } from './layout.ts'
 import { Programs, raiseMemoryLimit } from './load.ts'
@@ -51,6 +51,8 @@ const debug = createDebug('midonet:datapath')
 export interface EbpfOptions {
   /** Names what is ours in the kernel; one datapath of a name in a network namespace. */
   readonly name?: string
+  /** A port goes over to tcx when it has been one for so long. */
+  readonly promoteAfterMs?: number
 }
 
 /**
@@ -60,7 +62,10 @@ export interface EbpfOptions {
 export type EbpfDatapath = Datapath & { readonly wakeFd: number }
 
 /** Opens the datapath of the thread's network namespace. @throws DatapathError */
-export function openEbpfDatapath({ name = 'midonet' }: EbpfOptions = {}): EbpfDatapath {
+export function openEbpfDatapath({
+  name = 'midonet',
+  promoteAfterMs = 5_000,
+}: EbpfOptions = {}): EbpfDatapath {
   raiseMemoryLimit()
   const links = new NetlinkSocket(routeProtocol)
   const opened: (() => void)[] = [() => links.close()]
@@ -84,7 +89,9 @@ export function openEbpfDatapath({ name = 'midonet' }: EbpfOptions = {}): EbpfDa
       direction: 'egress',
     } as const
     attach(links, sending, name, programs.execute)
-    return new KernelDatapath({ name, links, maps, programs, upcalls, execute, left })
+    promote(links, sending, name, programs.execute)
+    const parts = { name, promoteAfterMs, links, maps, programs, upcalls, execute, left }
+    return new KernelDatapath(parts)
   } catch (error) {
     for (const undo of opened.toReversed()) undo()
     throw error
@@ -93,6 +100,7 @@ export function openEbpfDatapath({ name = 'midonet' }: EbpfOptions = {}): EbpfDa
 
 interface Parts {
   readonly name: string
+  readonly promoteAfterMs: number
   readonly links: NetlinkSocket
   readonly maps: Maps
   readonly programs: Programs
@@ -124,9 +132,9 @@ class KernelDatapath implements EbpfDatapath {
 
   constructor(parts: Parts) {
     this.#parts = parts
-    const { maps, links, name, programs, left, upcalls, execute } = parts
+    const { maps, links, name, promoteAfterMs, programs, left, upcalls, execute } = parts
     this.#flows = new FlowStore(maps, monotonicMs)
-    this.#ports = new PortTable({ links, name, programs, ports: maps.byName.ports })
+    this.#ports = new PortTable({ links, name, promoteAfterMs, programs, ports: maps.byName.ports })
     for (const port of left.ports) this.#ports.adopt(port)
     for (const [port, peer] of this.#flows.peers()) this.#ports.learn(port, peer)
     this.#meters = new MeterTable(maps.byName.meters)
@@ -225,6 +233,7 @@ class KernelDatapath implements EbpfDatapath {
   }
 
   wait(timeoutMs: number): void {
+    this.#ports.promoteOne()
     const { address, view } = this.#poll
     const ready = poll(address, 2, Math.max(0, Math.ceil(timeoutMs)))
     if (ready < 0 && ready !== eInterrupted) check('poll', ready)

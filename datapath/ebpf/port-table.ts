@@ -7,7 +7,7 @@ import { NetlinkError, type NetlinkSocket } from '../netlink.ts'
 import { raiseLink, readLink, silenceIpv6 } from '../rtnetlink.ts'
 import { errnoName, interfaceIndex, interfaceName } from '../syscall.ts'
 import type { LeftPort } from './adopt.ts'
-import { attach, detach, findAttached, type Loaded } from './attach.ts'
+import { attach, detach, findAttached, type Loaded, promote } from './attach.ts'
 import type { BpfMap } from './bpf.ts'
 import type { Programs } from './load.ts'
 
@@ -23,6 +23,8 @@ interface Port {
   learnedAt: number
 }
 
+/** From one port that goes over to tcx to the next: it takes 1 % of the time at most. */
+const promotePauseMs = 1_000
 /** The kernel is asked again where a port's peer is, when that matters, but not all the time. */
 const askAgainMs = 100
 /** A port whose packets come from ever new addresses must not keep the agent busy with it. */
@@ -38,15 +40,21 @@ export class PortTable {
   readonly #limits: BpfMap
   readonly #ports = new Map<number, Port>()
   #moved = new Set<number>()
+  /** Ports that may run a filter still, oldest first, and since when they have been ports. */
+  readonly #young = new Map<number, number>()
+  readonly #promoteAfterMs: number
+  #nextPromotionMs = 0
 
   constructor(parts: {
     readonly links: NetlinkSocket
     readonly name: string
+    readonly promoteAfterMs: number
     readonly programs: Programs
     readonly ports: BpfMap
   }) {
     this.#links = parts.links
     this.#name = parts.name
+    this.#promoteAfterMs = parts.promoteAfterMs
     this.#programs = parts.programs
     this.#limits = parts.ports
   }
@@ -82,6 +90,7 @@ export class PortTable {
   remove(number: number): void {
     if (!this.#ports.delete(number)) return
     this.#moved.delete(number)
+    this.#young.delete(number)
     detach(this.#links, number, this.#name)
     giveBack(this.#links, number)
     this.#limits.keyWords[0] = number
@@ -93,6 +102,29 @@ export class PortTable {
     for (const number of this.#ports.keys())
       if (interfaceName(number) === undefined) this.remove(number)
     return [...this.#ports.values()].map(({ vport }) => vport)
+  }
+
+  /**
+   * Moves the oldest port that runs a filter to tcx, if its time has come. It takes about 10 ms, which
+   * a container that starts does not wait for, and one that soon ends does not cost.
+   */
+  promoteOne(): void {
+    const now = performance.now()
+    const [oldest] = this.#young
+    if (oldest === undefined || now < this.#nextPromotionMs) return
+    const [index, since] = oldest
+    if (now - since < this.#promoteAfterMs) return
+    this.#young.delete(index)
+    const interfaceName = this.#ports.get(index)?.vport.name ?? ''
+    const place = { index, interfaceName, direction: 'ingress' } as const
+    try {
+      const done = promote(this.#links, place, this.#name, this.#programOf(index))
+      if (done) this.#nextPromotionMs = performance.now() + promotePauseMs
+    } catch (error) {
+      // It works as it is.
+      if (!(error instanceof NetlinkError || error instanceof DatapathError)) throw error
+      debug('port %s keeps to its filter: %s', interfaceName, error.message)
+    }
   }
 
   /** The address of a port's peer if packets can go there directly. */
@@ -153,6 +185,8 @@ export class PortTable {
     this.#limits.valueView.setBigUint64(0, 0n, true)
     this.#limits.update()
     const vport = { number: index, name }
+    this.#young.delete(index)
+    this.#young.set(index, performance.now())
     this.#ports.set(index, {
       vport,
       isPeerElsewhere: this.#ask(index),

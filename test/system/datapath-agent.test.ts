@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import test from 'ava'
 import { findAttached } from '../../datapath/ebpf/attach.ts'
 import { type EbpfDatapath, openEbpfDatapath } from '../../datapath/ebpf/ebpf-datapath.ts'
+import { listTcx } from '../../datapath/ebpf/tcx.ts'
 import { NetlinkSocket } from '../../datapath/netlink.ts'
 import { openLinks, routeProtocol } from '../../datapath/rtnetlink.ts'
 import { interfaceIndex } from '../../datapath/syscall.ts'
@@ -44,7 +45,8 @@ test.serial('traffic outlives an agent that is killed, and the next one takes ov
   for (let count = 0; count < 10; count++) exchange()
 
   const before = [own, 'mdkb'].map(programOf)
-  const datapath = openEbpfDatapath()
+  t.is(attachedTo(own)?.by, listTcx(1, 'ingress') === undefined ? 'filter' : 'tcx')
+  const datapath = openEbpfDatapath({ promoteAfterMs: 0 })
   t.deepEqual([own, 'mdkb'].map(programOf), before, 'the verifier is not asked again')
   exchange()
   t.deepEqual(got, new Array(12).fill(captures.udpHello))
@@ -107,7 +109,7 @@ test.serial(
     const peerMac = '02:00:00:00:00:0b'
     links.createVeth({ name: 'mdpv', peerName: 'mdpw', mtu: 1500, peerMac })
     links.setUp('mdpw')
-    const datapath = openEbpfDatapath()
+    const datapath = openEbpfDatapath({ promoteAfterMs: 0 })
     const match = { key: createKey(), mask: createKey() }
     match.key[0] = datapath.addPort('mdpa').number
     match.mask[0] = 0xffff_ffff
@@ -165,10 +167,14 @@ test.serial(
 
 /** The number of the program that an interface runs. */
 function programOf(name: string): number | undefined {
+  return attachedTo(name)?.programId
+}
+
+function attachedTo(name: string) {
   const socket = new NetlinkSocket(routeProtocol)
   const found = findAttached(socket, interfaceIndex(name), 'midonet')
   socket.close()
-  return found?.programId
+  return found
 }
 
 /** Leaves nothing in the network namespace for the next test. */

@@ -26,24 +26,26 @@ const runs = Number(process.env.RUNS ?? 2000)
 const tunOffloads = 0x0f // linux/if_tun.h: TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN
 
 enterFreshNetwork()
-// The first has the name of an interface of ours: where the kernel has tcx, that runs its program.
+// The first has the name of an interface of ours: where the kernel has tcx, that runs its program
+// from the first wait on.
 const own = 'mn0000000000a'
 const names = [own, 'mdb', 'mdc']
 const tapA = new TapPort(own)
 const tapB = new TapPort('mdb')
 const taps = [tapA, tapB, new TapPort('mdc')]
-let current: EbpfDatapath = openEbpfDatapath()
+let current: EbpfDatapath = openEbpfDatapath({ promoteAfterMs: 0 })
 
 function worldOf(datapath: EbpfDatapath): World {
   return {
     datapath,
     interfaces: names,
     send(name, frame) {
+      current.wait(0)
       taps.find((tap) => tap.name === name)?.send(frame)
     },
     take: () => taps.flatMap((tap) => tap.take().map(({ frame }) => ({ name: tap.name, frame }))),
     reopen() {
-      current = openEbpfDatapath()
+      current = openEbpfDatapath({ promoteAfterMs: 0 })
       return worldOf(current)
     },
   }
@@ -309,7 +311,9 @@ test.serial('a full flow table refuses, and has room again', (t) => {
 })
 
 test.serial('a second agent in the same network is refused in plain words', (t) => {
-  const error = t.throws(() => openEbpfDatapath(), { instanceOf: DatapathError })
+  const error = t.throws(() => openEbpfDatapath({ promoteAfterMs: 0 }), {
+    instanceOf: DatapathError,
+  })
   t.is(error?.code, 'EBUSY')
   t.regex(error?.message ?? '', /another agent/)
 })
@@ -362,11 +366,11 @@ test.serial('what a program of another make has left is not misread', (t) => {
   const { a, b } = connect()
   current.install(everything(a), [{ kind: 'output', port: b }])
   current.close()
-  current = openEbpfDatapath()
+  current = openEbpfDatapath({ promoteAfterMs: 0 })
   t.is([...current.flows()].length, 1)
   spoilFormat(a)
   current.close()
-  current = openEbpfDatapath()
+  current = openEbpfDatapath({ promoteAfterMs: 0 })
   t.deepEqual([...current.flows()], [])
   t.deepEqual(
     current

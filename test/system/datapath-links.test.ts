@@ -6,6 +6,7 @@ import {
   findAttached,
   type Loaded,
   programName,
+  promote,
 } from '../../datapath/ebpf/attach.ts'
 import { describeProgramFd, loadProgram } from '../../datapath/ebpf/bpf.ts'
 import { listTcx } from '../../datapath/ebpf/tcx.ts'
@@ -149,6 +150,10 @@ test.serial('an interface of ours runs its program by tcx where the kernel has i
   ] as const) {
     const index = links.find(interfaceName)?.index ?? 0
     const place = { index, interfaceName, direction: 'ingress' } as const
+    attach(socket, place, 'mdtest', first)
+    t.deepEqual(findAttached(socket, index, 'mdtest'), { programId: first.id, by: 'filter' })
+    t.is(promote(socket, place, 'mdtest', first), by === 'tcx')
+    t.false(promote(socket, place, 'mdtest', first))
     // Each way as often as an interface can run programs at once, and more.
     for (const program of new Array(70).fill([first, second]).flat()) {
       attach(socket, place, 'mdtest', program)
@@ -167,20 +172,31 @@ test.serial('an interface of ours runs its program by tcx where the kernel has i
   socket.close()
 })
 
-test.serial('an interface of ours that runs a filter keeps to it', (t) => {
-  const socket = new NetlinkSocket(routeProtocol)
-  const interfaceName = 'mn00000000000'
-  links.createVeth({ name: interfaceName, peerName: 'mdg1', mtu: 1500 })
-  const index = links.find(interfaceName)?.index ?? 0
-  const fd = loadProgram(programName('mdtest', ''), new Assembler().mov(0, 0).exit().finish(), {})
-  ensureClsact(socket, index)
-  setFilter(socket, index, 'ingress', 'mdtest', fd)
-  const program = { fd, id: describeProgramFd(fd).id }
-  attach(socket, { index, interfaceName, direction: 'ingress' }, 'mdtest', program)
-  t.deepEqual(findAttached(socket, index, 'mdtest'), { programId: program.id, by: 'filter' })
-  t.deepEqual(listTcx(index, 'ingress') ?? [], [])
-  detach(socket, index, 'mdtest')
-  t.is(findAttached(socket, index, 'mdtest'), undefined)
-  links.remove(interfaceName)
-  socket.close()
-})
+test.serial(
+  'an interface of ours that runs a filter keeps to it until it is promoted, and then has no other',
+  (t) => {
+    const socket = new NetlinkSocket(routeProtocol)
+    const interfaceName = 'mn00000000000'
+    links.createVeth({ name: interfaceName, peerName: 'mdg1', mtu: 1500 })
+    const index = links.find(interfaceName)?.index ?? 0
+    const fd = loadProgram(programName('mdtest', ''), new Assembler().mov(0, 0).exit().finish(), {})
+    ensureClsact(socket, index)
+    setFilter(socket, index, 'ingress', 'mdtest', fd)
+    const program = { fd, id: describeProgramFd(fd).id }
+    attach(socket, { index, interfaceName, direction: 'ingress' }, 'mdtest', program)
+    t.deepEqual(findAttached(socket, index, 'mdtest'), { programId: program.id, by: 'filter' })
+    t.deepEqual(listTcx(index, 'ingress') ?? [], [])
+    // An agent that ended between the two steps leaves both: the next keeps one, and takes away both.
+    if (promote(socket, { index, interfaceName, direction: 'ingress' }, 'mdtest', program)) {
+      setFilter(socket, index, 'ingress', 'mdtest', fd)
+      attach(socket, { index, interfaceName, direction: 'ingress' }, 'mdtest', program)
+      t.is(findFilter(socket, index, 'ingress'), undefined)
+      t.is(listTcx(index, 'ingress')?.length, 1)
+      setFilter(socket, index, 'ingress', 'mdtest', fd)
+    }
+    detach(socket, index, 'mdtest')
+    t.is(findAttached(socket, index, 'mdtest'), undefined)
+    links.remove(interfaceName)
+    socket.close()
+  },
+)
