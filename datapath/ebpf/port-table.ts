@@ -109,6 +109,7 @@ export class PortTable {
    * a container that starts does not wait for, and one that soon ends does not cost.
    */
   promoteOne(): void {
+    if (this.#young.size === 0) return
     const now = performance.now()
     const [oldest] = this.#young
     if (oldest === undefined || now < this.#nextPromotionMs) return

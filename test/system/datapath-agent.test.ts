@@ -109,7 +109,7 @@ test.serial(
     const peerMac = '02:00:00:00:00:0b'
     links.createVeth({ name: 'mdpv', peerName: 'mdpw', mtu: 1500, peerMac })
     links.setUp('mdpw')
-    const datapath = openEbpfDatapath({ promoteAfterMs: 0 })
+    const datapath = openEbpfDatapath()
     const match = { key: createKey(), mask: createKey() }
     match.key[0] = datapath.addPort('mdpa').number
     match.mask[0] = 0xffff_ffff

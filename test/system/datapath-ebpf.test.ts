@@ -311,9 +311,7 @@ test.serial('a full flow table refuses, and has room again', (t) => {
 })
 
 test.serial('a second agent in the same network is refused in plain words', (t) => {
-  const error = t.throws(() => openEbpfDatapath({ promoteAfterMs: 0 }), {
-    instanceOf: DatapathError,
-  })
+  const error = t.throws(() => openEbpfDatapath(), { instanceOf: DatapathError })
   t.is(error?.code, 'EBUSY')
   t.regex(error?.message ?? '', /another agent/)
 })
