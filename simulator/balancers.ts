@@ -1,7 +1,7 @@
 /**
  * The load balancers of all routers, as the store says. What a change pushes:
  *
- *   addresses or ports of VIPs and members   the router's tag: what is balanced at all
+ *   addresses or ports of VIPs and members   its router's ports' tags: what is balanced at all
  *   whether a member keeps what it has       its tag: the connections that it has
  *   how much it is to have                   its pool's tag: whom a new connection goes to
  */
@@ -16,6 +16,7 @@ import type {
 } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
 import { anyPort, seedOf, VirtualBalancer, type VirtualMember, VirtualVip } from './balancer.ts'
+import { noteDevice } from './facts.ts'
 import type { Monitored } from './health.ts'
 import type { VirtualRouter } from './router.ts'
 import { poolTag, serverTag, type Tag } from './tag.ts'
@@ -135,7 +136,7 @@ export class Balancers {
     router.balancer = after
     if (after === undefined) this.#routers.delete(router)
     else this.#routers.add(router)
-    if (shapeOf(before) !== shapeOf(after)) tags.push(router.tag)
+    if (shapeOf(before) !== shapeOf(after)) noteDevice(router, tags)
     pushChanged(before, after, tags)
   }
 

@@ -1,6 +1,6 @@
 /** The ports of a bridge as they come, go and lose what is behind them. */
 import type { MacEntry } from './bridge.ts'
-import { forgetMac } from './facts.ts'
+import { forgetMac, noteDevice } from './facts.ts'
 import type { VirtualBridgePort } from './port.ts'
 import type { Tag } from './tag.ts'
 
@@ -9,7 +9,7 @@ export function joinBridge(port: VirtualBridgePort, tags: Tag[]): void {
   const { bridge } = port
   insertById(bridge.ports, port)
   // The first with a VLAN makes the bridge read tags.
-  if (port.vlan !== 0 && ++bridge.accessPorts === 1) tags.push(bridge.tag)
+  if (port.vlan !== 0 && ++bridge.accessPorts === 1) noteDevice(bridge, tags)
   tags.push(bridge.floodTag)
 }
 
@@ -17,7 +17,7 @@ export function leaveBridge(port: VirtualBridgePort, tags: Tag[]): void {
   const { bridge } = port
   forgetBehind(port, () => true, tags)
   bridge.ports.splice(bridge.ports.indexOf(port), 1)
-  if (port.vlan !== 0 && --bridge.accessPorts === 0) tags.push(bridge.tag)
+  if (port.vlan !== 0 && --bridge.accessPorts === 0) noteDevice(bridge, tags)
   tags.push(bridge.floodTag)
 }
 

@@ -56,7 +56,6 @@ export interface VirtualBridge extends Filtered {
   readonly id: string
   name: string
   adminUp: boolean
-  readonly tag: Tag
   readonly floodTag: Tag
   /** Ordered by id, so that floods always have the same order. */
   readonly ports: VirtualBridgePort[]

@@ -12,7 +12,7 @@ import type { VirtualBridgePort } from './port.ts'
 import { type RouteEntry, RouteTable } from './route-table.ts'
 import { RouteTable6 } from './route-table6.ts'
 import type { VirtualRouter, VirtualRouterPort } from './router.ts'
-import { bridgeTag, floodTag, portTag, routerTag } from './tag.ts'
+import { floodTag, portTag } from './tag.ts'
 
 /** Weights of the routes that a port's addresses make; configured ones have 0 and more. */
 const localWeight = -1
@@ -42,7 +42,6 @@ export function compileBridge({ id, name, adminUp }: Bridge, zone: Zone): Virtua
     id,
     name: name ?? id,
     adminUp,
-    tag: bridgeTag(id),
     floodTag: floodTag(id),
     ports: [],
     accessPorts: 0,
@@ -67,7 +66,7 @@ export function compileRouter({ id, name, adminUp }: Router, zone: Zone): Virtua
     id,
     name: name ?? id,
     adminUp,
-    tag: routerTag(id),
+    ports: new Set(),
     routes: new RouteTable(id),
     routes6: new RouteTable6(id),
     traces: undefined,

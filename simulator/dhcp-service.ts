@@ -5,6 +5,7 @@ import type { DhcpLease } from '../packet/dhcp-reply.ts'
 import type { DhcpHost, DhcpSubnet } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
 import type { VirtualBridge } from './bridge.ts'
+import { noteDevice } from './facts.ts'
 import { addressTag, dhcpTag, type Tag } from './tag.ts'
 
 const daySeconds = 86_400
@@ -72,8 +73,7 @@ export class DhcpServices {
     const servers = subnets.map(serverOf).filter((server) => server !== undefined)
     bridge.dhcp = subnets.length === 0 ? undefined : { servers, leases: new Map() }
     if (String(before?.servers) !== String(bridge.dhcp?.servers)) {
-      tags.push(bridge.tag)
-      for (const port of bridge.ports) tags.push(port.tag)
+      noteDevice(bridge, tags)
       for (const server of [...(before?.servers ?? []), ...servers])
         tags.push(addressTag(bridge.id, server))
     }

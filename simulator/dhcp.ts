@@ -58,7 +58,6 @@ export function takesDhcp(sim: Simulation, port: VirtualBridgePort, service: Dhc
 /** Whether it is untagged IPv4 to a server or to all. */
 function isForServer(sim: Simulation, bridge: VirtualBridge, { servers }: DhcpService): boolean {
   const { work } = sim
-  sim.tag(bridge.tag)
   sim.seeEthDst()
   const isBroadcast = work[3] === 0xffff && work[4] === 0xffff_ffff
   let found = isBroadcast

@@ -6,7 +6,7 @@ import { type MacEntry, placeTag, type VirtualBridge } from './bridge.ts'
 import { addAddress6, removeAddress6 } from './facts6.ts'
 import { macLow, scopedHigh } from './mac-table.ts'
 import { isActive, type VirtualBridgePort, type VirtualPort } from './port.ts'
-import type { VirtualRouterPort } from './router.ts'
+import type { VirtualRouter, VirtualRouterPort } from './router.ts'
 import { addressTag, macTag, neighborTag, portTag, type Tag } from './tag.ts'
 
 export const limits = {
@@ -197,6 +197,15 @@ function retire(port: VirtualPort, peer: VirtualPort, tags: Tag[]): void {
   if (port.vlan !== 0) return
   for (const { address } of peer.addresses) removeAddress(port.bridge, address, tags)
   for (const { words } of peer.six?.addresses ?? []) removeAddress6(port.bridge, words, tags)
+}
+
+/**
+ * Says that a device deals with packets in another way now. What walks through a bridge or router
+ * comes by one of its ports, and rests on the port.
+ */
+export function noteDevice(device: VirtualBridge | VirtualRouter | VirtualPort, tags: Tag[]): void {
+  if ('kind' in device) tags.push(device.tag)
+  else for (const port of device.ports) tags.push(port.tag)
 }
 
 /** Says that a port is another one now: up or down, linked, bound, of another vport. */

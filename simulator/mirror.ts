@@ -79,11 +79,9 @@ function copyOut(sim: Simulation, port: VirtualPort, depth: number): void {
   if (sim.work[7] !== tag) sim.setVlan(tag)
 }
 
-/** A copy comes to a bridge. */
+/** A copy comes to a bridge, over a link: its port there shares the tag of the one that it left by. */
 function copyIn(sim: Simulation, ingress: VirtualBridgePort, depth: number): void {
   const { bridge } = ingress
-  sim.tag(ingress.tag)
-  sim.tag(bridge.tag)
   sim.tag(bridge.floodTag)
   if (depth > simulationLimits.devices || !ingress.adminUp || !bridge.adminUp) return
   const { reason } = sim

@@ -2,6 +2,7 @@
 import type { Mirror } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
 import type { VirtualBridge } from './bridge.ts'
+import { noteDevice } from './facts.ts'
 import { compileMirror, type MirrorPoints, type VirtualMirror } from './mirror.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouter } from './router.ts'
@@ -46,7 +47,7 @@ export class Mirrors {
       const list = wanted.get(device)
       if (isSame(this.#attached.get(device), list)) continue
       device.mirrors = list && pointsOf(list)
-      tags.push(device.tag)
+      noteDevice(device, tags)
       // A flood reaches a port with mirrors by another way than one without.
       if ('kind' in device && device.kind === 'bridge') tags.push(device.bridge.floodTag)
     }

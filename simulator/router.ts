@@ -22,14 +22,14 @@ import type { RouterPort6 } from './router-port6.ts'
 import { simulateIpv6 } from './router6.ts'
 import { type Simulation, word } from './simulation.ts'
 import type { Speaker } from './speaker.ts'
-import { type AnyAddress, neighborTag, type Tag } from './tag.ts'
+import { type AnyAddress, neighborTag } from './tag.ts'
 import type { VirtualTrace } from './trace-request.ts'
 
 export interface VirtualRouter extends Filtered {
   readonly id: string
   name: string
   adminUp: boolean
-  readonly tag: Tag
+  readonly ports: Set<VirtualRouterPort>
   readonly routes: RouteTable
   readonly routes6: RouteTable6
   traces: readonly VirtualTrace[] | undefined
@@ -98,7 +98,6 @@ export function simulateRouter(
   ingress: VirtualRouterPort,
 ): VirtualRouterPort | undefined {
   const { work } = sim
-  sim.tag(ingress.router.tag)
   sim.seeEthType()
   const vlan = word(work, 7)
   if (vlan !== 0) {

@@ -6,6 +6,7 @@ import type { QosPolicy } from '../topology/model.ts'
 import type { Change } from '../topology/store.ts'
 import type { VirtualBridge } from './bridge.ts'
 import { DhcpServices } from './dhcp-service.ts'
+import { noteDevice } from './facts.ts'
 import { Mirrors } from './mirrors.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouter } from './router.ts'
@@ -91,7 +92,7 @@ export class Services {
       const qos = this.#policies.get(this.#users.get(user) ?? '')
       if (device === undefined || device.qos === qos) continue
       device.qos = qos
-      tags.push(device.tag)
+      noteDevice(device, tags)
     }
   }
 
@@ -109,10 +110,7 @@ export class Services {
       const list = wanted.get(device)
       if (sameTraces(device.traces, list)) continue
       device.traces = list
-      tags.push(device.tag)
-      // What comes by a tunnel rests on the port alone that it is for.
-      for (const port of ports.values())
-        if ((port.kind === 'bridge' ? port.bridge : port.router) === device) tags.push(port.tag)
+      noteDevice(device, tags)
       if (list === undefined) this.#traced.delete(device)
       else this.#traced.add(device)
     }
@@ -122,9 +120,8 @@ export class Services {
 function changeMtu(bridge: VirtualBridge | undefined, mtu: number, tags: Tag[]): void {
   if (bridge === undefined || bridge.mtu === mtu) return
   bridge.mtu = mtu
-  tags.push(bridge.tag)
-  // Routers cut or refuse what leaves by their ports on it.
-  for (const port of bridge.routerPorts) tags.push(port.tag)
+  // Of routers on it, too, which cut or refuse what leaves toward it: linked ports share their tag.
+  noteDevice(bridge, tags)
 }
 
 function sameTraces(

@@ -100,7 +100,8 @@ function divert(sim: Simulation): void {
 function walk(sim: Simulation, start: VirtualPort, isPast = false): void {
   let port: VirtualPort | undefined = start
   let isFiltered = isPast
-  // A port that is reached over a link shares the tag of its peer, which has left it.
+  // Stands for its device, too. A port that is reached over a link shares the tag of its peer, which
+  // the packet has left by.
   sim.tag(port.tag)
   while (port !== undefined) {
     if (++sim.devices > limits.devices || ++sim.steps > limits.steps) {
@@ -149,7 +150,6 @@ function serve(sim: Simulation, port: VirtualPort): boolean {
 function enterBridge(sim: Simulation, port: VirtualBridgePort) {
   if (!port.adminUp) return sim.drop('port is down')
   const { bridge } = port
-  sim.tag(bridge.tag)
   if (!bridge.adminUp) return sim.drop('bridge is down')
   if (!enterVlan(sim, port) || !enterDevice(sim, bridge, vlanZone(sim, bridge.zone, bridge)))
     return undefined

@@ -40,7 +40,6 @@ const bfdPorts: readonly number[] = [3784, 3785, 4784]
 export function takesSpeech(sim: Simulation, port: VirtualRouterPort, speaker: Speaker): boolean {
   const { work } = sim
   const { output } = speaker
-  sim.tag(port.router.tag)
   if (output === undefined || !port.adminUp || !port.router.adminUp) return false
   sim.seeEthDst()
   if (work[3] !== port.macHigh || work[4] !== port.macLow) return false
@@ -82,7 +81,6 @@ function isSpeech(sim: Simulation, { own, peers }: Speaker): boolean {
 export function speak(sim: Simulation, port: VirtualRouterPort): VirtualPort | undefined {
   const { work } = sim
   sim.tag(port.tag)
-  sim.tag(port.router.tag)
   if (!port.adminUp || !port.router.adminUp) return sim.drop('router or its port is down')
   sim.seeEthSrc()
   if (joinMac(word(work, 5), word(work, 6)) !== port.mac)

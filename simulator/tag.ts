@@ -14,7 +14,10 @@ export type Tag = number
 /** Nobody outside can choose facts that share a tag. */
 const seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
 
-/** What a port is, belongs to and is bound to. */
+/**
+ * What a port is and is bound to, and the bridge or router that it belongs to: what comes to one comes
+ * by a port, so these have no tags of their own.
+ */
 export function portTag(id: string): Tag {
   return named(`port:${id}`)
 }
@@ -32,10 +35,6 @@ export function tunnelKeyTag(key: number): Tag {
 /** Whether a tunnel hears a source, and whose it is. */
 export function tunnelSourceTag(tunnel: string, source: number): Tag {
   return named(`tunnel-source:${tunnel}:${source}`)
-}
-
-export function bridgeTag(id: string): Tag {
-  return named(`bridge:${id}`)
 }
 
 /** Which ports a flood on the bridge reaches. */
@@ -59,10 +58,6 @@ export function addressTag(bridge: string, address: AnyAddress): Tag {
 /** Whether an IPv6 address with these last 24 bits is known on the bridge. */
 export function solicitedTag(bridge: string, low: number): Tag {
   return named(`solicited:${bridge}:${low.toString(16)}`)
-}
-
-export function routerTag(id: string): Tag {
-  return named(`router:${id}`)
 }
 
 /** The routes of one destination prefix; prefix `none` stands for having no route at all. */

@@ -95,7 +95,6 @@ function traceArrival(sim: Simulation, port: VirtualPort): void {
 
 /** What tells which ports a flood reaches; where it began, the bridge has read it before. */
 function seeScope(sim: Simulation, bridge: VirtualBridge): void {
-  sim.tag(bridge.tag)
   if (!isVlanAware(bridge)) return
   sim.see(fields.vlan)
   sim.seeEthDst()

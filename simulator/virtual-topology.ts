@@ -221,7 +221,7 @@ export class VirtualTopology {
       bridge.adminUp = value.adminUp
     }
     if (value !== undefined) this.#filter(this.bridges.get(id), value)
-    if (bridge !== undefined) this.#tags.push(bridge.tag)
+    if (bridge !== undefined) facts.noteDevice(bridge, this.#tags)
   }
 
   #changeRouter({ id, value }: ChangeOf<'router'>): void {
@@ -236,7 +236,7 @@ export class VirtualTopology {
       router.adminUp = value.adminUp
     }
     if (value !== undefined) this.#filter(this.routers.get(id), value)
-    if (router !== undefined) this.#tags.push(router.tag)
+    if (router !== undefined) facts.noteDevice(router, this.#tags)
   }
 
   /** Takes out what is to go or to be made anew; of a port with new stations only these. */
@@ -259,6 +259,7 @@ export class VirtualTopology {
   }
 
   #leaveRouter(port: VirtualRouterPort): void {
+    port.router.ports.delete(port)
     port.learned.clear()
     port.six?.learned.clear()
     removeRoutes(port, this.#tags)
@@ -295,6 +296,7 @@ export class VirtualTopology {
     const router = this.routers.get(value.router)
     if (router === undefined) return undefined
     const port = compileRouterPort(value, router, this.zones.of('port', value.id))
+    router.ports.add(port)
     addLocalRoutes(port, this.#tags)
     this.#routes.move(router, port)
     return port

@@ -1,6 +1,6 @@
 /** What it costs to remove the flows of one tag among a million: as much as they are, no more. */
 import { FlowTable } from '../../simulator/flow-table.ts'
-import { macTag, neighborTag, portTag, routerTag, stateTag, type Tag } from '../../simulator/tag.ts'
+import { macTag, neighborTag, portTag, stateTag, type Tag } from '../../simulator/tag.ts'
 import type { Row } from './row.ts'
 
 const many = 1_000_000
@@ -27,7 +27,7 @@ export function benchFlows(): Row[] {
 
 const sources = [] as const
 /** Groups of flows that share one more tag. */
-const [one, others] = [routerTag('one'), routerTag('others')]
+const [one, others] = [portTag('one'), portTag('others')]
 
 /** Flows as of routed connections: facts that many share, and one that is its own. */
 function fill(count: number): FlowTable {
@@ -39,7 +39,6 @@ function fill(count: number): FlowTable {
 function add(table: FlowTable, n: number, group: Tag): void {
   const tags = [
     portTag(`in-${n % 64}`),
-    routerTag('r'),
     neighborTag('r', n % 4096),
     macTag('b', n % 5000, 0),
     portTag(`out-${n % 61}`),

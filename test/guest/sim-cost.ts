@@ -41,7 +41,7 @@ function cost(world: SimWorld): number {
         installed(world, key, flows)
       }
     })
-    // By chance a connection's tag is a port's or a device's, whose flows go then: in a round of 500.
+    // By chance a connection's tag is a port's or a route's, whose flows go then: in a round of 500.
     if (flows.table.size >= batch - 4) {
       if (round >= warmUps) taken.push((each - idle) / batch)
     } else if (++spoilt > 2) throw new BenchError(`${world.name}: ${flows.table.size} flows`)
