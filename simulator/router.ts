@@ -216,8 +216,11 @@ function forwardIpv4(
     todo !== undefined
       ? !leaveBalanced(sim, todo, ingress, egress)
       : !leaveDevice(sim, router, egress)
-  )
+  ) {
+    // Rules may have asked what port it would leave by.
+    sim.tag(egress.tag)
     return undefined
+  }
   const hop = resolveNextHop(egress, address)
   if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address, route)
   sim.tag(hop.tag)

@@ -99,7 +99,11 @@ function forward(
     const reason = 'packet is too big for the next link'
     return error(sim, ingress, icmp.tooBig, 0, reason, linkMtu(egress))
   }
-  if (!leaveDevice(sim, router, egress)) return undefined
+  if (!leaveDevice(sim, router, egress)) {
+    // Rules may have asked what port it would leave by.
+    sim.tag(egress.tag)
+    return undefined
+  }
   const hop = resolveNextHop6(egress, address)
   if (hop === undefined) return waitForNeighbor(sim, ingress, egress, address)
   sim.tag(hop.tag)
