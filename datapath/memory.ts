@@ -194,6 +194,10 @@ export class MemoryDatapath implements Datapath {
     return { packets, bytes, idleMs: this.#options.now() - usedAt }
   }
 
+  statsOf(ids: readonly FlowId[]): readonly (FlowStats | undefined)[] {
+    return ids.map((id) => this.stats(id))
+  }
+
   /** Oldest first. */
   *flows(): Iterable<InstalledFlow> {
     const serials = this.#serials

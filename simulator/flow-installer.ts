@@ -3,7 +3,13 @@
  * they are idle, when there are too many. Never throws what the datapath refuses: a packet without
  * a flow is only slower.
  */
-import { type Datapath, DatapathError, type FlowId, type FlowMatch } from '../datapath/datapath.ts'
+import {
+  type Datapath,
+  DatapathError,
+  type FlowId,
+  type FlowMatch,
+  type FlowStats,
+} from '../datapath/datapath.ts'
 import type { Action } from '../packet/action.ts'
 import { copyKey, createKey, equalKeys, type FlowKey, matches } from '../packet/flow-key.ts'
 import { hasLengthLimit } from './flow-actions.ts'
@@ -113,10 +119,7 @@ export class FlowInstaller implements FlowUse {
 
   /** Brings `usedMs` up to date. False when the datapath no longer has the flow. */
   refresh(flow: Flow): boolean {
-    const stats = this.#datapath.stats(flow.id)
-    if (stats === undefined) return false
-    flow.usedMs = Math.max(flow.usedMs, this.#now() - stats.idleMs)
-    return true
+    return noteStats(flow, this.#datapath.stats(flow.id), this.#now())
   }
 
   /** When flows that rest on an entry of flow state last carried a packet. */
@@ -135,10 +138,14 @@ export class FlowInstaller implements FlowUse {
     const nowMs = this.#now()
     for (const flow of this.table.ended(nowMs)) this.#expire(flow)
     const count = Math.max(limits.flowsPerSweep, Math.ceil(this.table.size / 50))
-    for (const flow of this.table.next(count)) {
-      const isThere = nowMs - flow.usedMs < limits.freshMs || this.refresh(flow)
-      if (flow.source !== undefined) noteUse(flow.source, flow.usedMs)
-      for (const entry of flow.otherSources) noteUse(entry, flow.usedMs)
+    const asked: Flow[] = []
+    for (const flow of this.table.next(count))
+      if (nowMs - flow.usedMs >= limits.freshMs) asked.push(flow)
+      else noteUses(flow)
+    const told = this.#datapath.statsOf(asked.map(({ id }) => id))
+    for (const [index, flow] of asked.entries()) {
+      const isThere = noteStats(flow, told[index], nowMs)
+      noteUses(flow)
       if (!isThere || nowMs - flow.usedMs >= flow.idleMs) this.#expire(flow)
     }
   }
@@ -199,6 +206,18 @@ export class FlowInstaller implements FlowUse {
 
 function idleLimit({ key, actions }: Pick<NewFlow, 'key' | 'actions'>): number {
   return key[8] === ethertypeArp && actions.length > 0 ? limits.arpIdleMs : limits.idleMs
+}
+
+/** False when the datapath no longer has the flow. */
+function noteStats(flow: Flow, stats: FlowStats | undefined, nowMs: number): boolean {
+  if (stats === undefined) return false
+  flow.usedMs = Math.max(flow.usedMs, nowMs - stats.idleMs)
+  return true
+}
+
+function noteUses({ source, otherSources, usedMs }: Flow): void {
+  if (source !== undefined) noteUse(source, usedMs)
+  for (const entry of otherSources) noteUse(entry, usedMs)
 }
 
 function noteUse(entry: Lively, usedMs: number): void {

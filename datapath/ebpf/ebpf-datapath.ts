@@ -184,6 +184,10 @@ class KernelDatapath implements EbpfDatapath {
     return this.#flows.stats(id)
   }
 
+  statsOf(ids: readonly FlowId[]): readonly (FlowStats | undefined)[] {
+    return ids.map((id) => this.stats(id))
+  }
+
   flows(): Iterable<InstalledFlow> {
     return this.#flows.all()
   }

@@ -20,12 +20,12 @@ import {
   eventfd,
   read,
   receiveInto,
-  receiveMany,
   setSocketOption,
   socket,
   write,
 } from '../syscall.ts'
 import { genericProtocol } from './protocol.ts'
+import { MessageSlots } from './slots.ts'
 
 // bits/socket.h, asm-generic/socket.h, linux/netlink.h
 const afNetlink = 16
@@ -46,6 +46,9 @@ export const limits = {
   messageSizeMax: 68 * 1024,
   /** Sockets looked at in one go. */
   ready: 64,
+  /** Answers taken in one call, and the largest that is sought: what is left of longer ones is cut. */
+  answers: 64,
+  answerSizeMax: 256,
 } as const
 
 /**
@@ -80,6 +83,7 @@ export function openUpcallSocket(portId: number): number {
 export class Sender {
   readonly #fd: number
   readonly #memory: Arena = arena(1 << 16)
+  readonly #slots = new MessageSlots(limits.answers, limits.answerSizeMax)
 
   constructor() {
     this.#fd = check('socket(AF_NETLINK)', socket(afNetlink, sockRawCloexec, genericProtocol))
@@ -112,6 +116,25 @@ export class Sender {
     }
   }
 
+  /** Memory that `collect` hands on parts of. */
+  get answers(): Arena {
+    return this.#slots.memory
+  }
+
+  /** Hands on where in `answers` each datagram stands that came back, one message in each. */
+  collect(handle: (start: number, end: number) => void): void {
+    const slots = this.#slots
+    for (;;) {
+      const got = slots.receive(this.#fd, slots.count)
+      if (got === eAgain) return
+      if (got === eInterrupted || got === eNoBuffers) continue
+      check('hearing from the kernel', got)
+      for (let slot = 0; slot < got; slot++)
+        handle(slot * slots.size, slot * slots.size + slots.lengthOf(slot))
+      if (got < slots.count) return
+    }
+  }
+
   /** One datagram, waited for. */
   receive(): Uint8Array {
     for (;;) {
@@ -134,9 +157,6 @@ const eventSize = process.arch === 'x64' ? 12 : 16
 const eventData = eventSize - 8
 // sys/eventfd.h: EFD_NONBLOCK, EFD_CLOEXEC
 const eventFlags = 0x800 | 0x80000
-// struct mmsghdr with its struct iovec behind; the length received is at 56.
-const messageSize = 64
-const lengthAt = 56
 
 /** Sockets that upcalls come by, and the descriptor that ends the wait for them. */
 export class Receiver {
@@ -150,8 +170,7 @@ export class Receiver {
   readonly #epoll: number
   readonly #refusals: number
   readonly #events: Arena = arena(4096)
-  readonly #headers: Arena = arena(4096)
-  readonly #slots: Arena = arena(limits.perVport * limits.messageSizeMax)
+  readonly #slots = new MessageSlots(limits.perVport, limits.messageSizeMax)
   /** By slot: what was looked at last, since a view costs more than the rest of reading a message. */
   readonly #views: (Uint8Array | undefined)[] = []
   readonly #viewAt = new Int32Array(limits.perVport)
@@ -164,20 +183,11 @@ export class Receiver {
     this.wakeFd = check('eventfd', eventfd(eventFlags))
     this.add(this.wakeFd)
     this.add(refusals)
-    const { view, address } = this.#headers
-    const vectors = limits.perVport * messageSize
-    for (let index = 0; index < limits.perVport; index++) {
-      const [at, vector] = [index * messageSize, vectors + index * 16]
-      view.setBigUint64(at + 16, BigInt(address + vector), true)
-      view.setBigUint64(at + 24, 1n, true)
-      view.setBigUint64(vector, BigInt(this.#slots.address + index * limits.messageSizeMax), true)
-      view.setBigUint64(vector + 8, BigInt(limits.messageSizeMax), true)
-    }
   }
 
   /** Memory that received messages stand in. */
   get memory(): Arena {
-    return this.#slots
+    return this.#slots.memory
   }
 
   /** What stands at a place of a received message, until the next are received. */
@@ -186,7 +196,7 @@ export class Receiver {
     const known = this.#views[slot]
     if (known !== undefined && this.#viewAt[slot] === at && this.#viewSize[slot] === size)
       return known
-    const view = this.#slots.bytes.subarray(at, at + size)
+    const view = this.#slots.memory.bytes.subarray(at, at + size)
     this.#views[slot] = view
     this.#viewAt[slot] = at
     this.#viewSize[slot] = size
@@ -222,17 +232,17 @@ export class Receiver {
 
   /** Reads up to `count` messages of a socket; hands on where each starts and ends in `bytes`. */
   receive(fd: number, count: number, handle: (start: number, end: number) => void): number {
-    const { address, view } = this.#headers
-    let got = receiveMany(fd, address, Math.min(count, limits.perVport), doNotWait)
+    const slots = this.#slots
+    let got = slots.receive(fd, count)
     while (got === eNoBuffers || got === eInterrupted) {
       if (got === eNoBuffers) this.overruns++
-      got = receiveMany(fd, address, Math.min(count, limits.perVport), doNotWait)
+      got = slots.receive(fd, count)
     }
     if (got < 0) return 0
     this.together = got
-    for (let index = 0; index < got; index++) {
-      const start = index * limits.messageSizeMax
-      handle(start, start + view.getUint32(index * messageSize + lengthAt, true))
+    for (let slot = 0; slot < got; slot++) {
+      const start = slot * slots.size
+      handle(start, start + slots.lengthOf(slot))
     }
     return got
   }

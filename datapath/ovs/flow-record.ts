@@ -34,7 +34,7 @@ export class FlowRecords {
   #names = new Uint32Array(firstCapacity * 3)
   /** Packets, bytes, and when the last packet came. */
   #stats = new Float64Array(firstCapacity * 3)
-  /** Which reading of all statistics each was last part of. */
+  /** Which reading of statistics each was last part of. */
   #readings = new Uint32Array(firstCapacity)
 
   get size(): number {
@@ -115,7 +115,7 @@ export class FlowRecords {
     return known ? id : undefined
   }
 
-  /** `reading` numbers the reading of all statistics that this is part of, from 1 on. */
+  /** `reading` numbers the reading of statistics that this is part of, from 1 on. */
   note(id: FlowId, reading: number, packets: number, bytes: number, usedMs: number): void {
     const at = id * 3
     this.#readings[id] = reading
@@ -124,14 +124,16 @@ export class FlowRecords {
     this.#stats[at + 2] = usedMs
   }
 
+  /** Whether it was part of a reading or a later one. */
   wasRead(id: FlowId, reading: number): boolean {
-    return this.#readings[id] === reading
+    return (this.#readings[id] ?? unread) >= reading
   }
 
   stats(id: FlowId, nowMs: number): FlowStats {
     const at = id * 3
-    const [packets = 0, bytes = 0, usedMs = 0] = this.#stats.subarray(at, at + 3)
-    return { packets, bytes, idleMs: idleSince(usedMs, nowMs) }
+    const stats = this.#stats
+    const idleMs = idleSince(stats[at + 2] ?? 0, nowMs)
+    return { packets: stats[at] ?? 0, bytes: stats[at + 1] ?? 0, idleMs }
   }
 
   #state(id: FlowId): number {

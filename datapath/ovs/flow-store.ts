@@ -154,10 +154,17 @@ export class FlowStore {
     if (!this.records.has(id)) return undefined
     this.flush()
     this.listen()
-    const stats = this.#stats.read(id)
-    // Somebody else has removed it.
-    if (stats === undefined) this.records.refuse(id)
-    return stats
+    return this.#stats.read(id)
+  }
+
+  statsOf(ids: readonly FlowId[]): readonly (FlowStats | undefined)[] {
+    this.flush()
+    this.listen()
+    const isKnown = (id: FlowId): boolean => this.records.has(id)
+    if (ids.every(isKnown)) return this.#stats.readMany(ids)
+    const known = ids.filter(isKnown)
+    const stats = new Map(this.#stats.readMany(known).map((one, index) => [known[index], one]))
+    return ids.map((id) => stats.get(id))
   }
 
   *all(): Iterable<InstalledFlow> {

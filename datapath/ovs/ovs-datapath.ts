@@ -154,6 +154,10 @@ class KernelDatapath implements OvsDatapath {
     return this.#flows.stats(id)
   }
 
+  statsOf(ids: readonly FlowId[]): readonly (FlowStats | undefined)[] {
+    return this.#flows.statsOf(ids)
+  }
+
   *flows(): Iterable<InstalledFlow> {
     for (const flow of this.#flows.all()) {
       for (const action of flow.actions ?? [])

@@ -1,6 +1,7 @@
 /**
- * Statistics of flows. The kernel has no memory to share them in: a few are asked for one by one,
- * and when many are wanted all are read at once, at most once a second.
+ * Statistics of flows. The kernel has no memory to share them in: those of known flows are asked for
+ * together, a request for each in one call. Who comes with one flow after the other is served one by
+ * one at first, and when it gets many by reading all that there are, at most once a second.
  */
 import type { FlowId, FlowStats } from '../datapath.ts'
 import type { Sender } from './channel.ts'
@@ -14,6 +15,8 @@ export const limits = {
   singles: 32,
   /** How old statistics may be that all were read at once. */
   ageMs: 1000,
+  /** Requests in one call: their answers must find room in the socket, a kilobyte for each. */
+  together: 512,
 } as const
 
 const request = 1
@@ -34,6 +37,8 @@ export interface StatsParts {
 export class StatsReader {
   readonly #parts: StatsParts
   #reading = 0
+  /** The last reading of all there are. */
+  #readingOfAll = Number.POSITIVE_INFINITY
   #readAtMs = Number.NEGATIVE_INFINITY
   #singles: number = limits.singles
   #refilledAtMs = 0
@@ -42,7 +47,7 @@ export class StatsReader {
     this.#parts = parts
   }
 
-  /** Undefined when the kernel does not have the flow (any more). */
+  /** Undefined when the kernel does not have the flow any more: then it is not a record either. */
   read(id: FlowId): FlowStats | undefined {
     const { records } = this.#parts
     const nowMs = monotonicMs()
@@ -56,21 +61,57 @@ export class StatsReader {
     }
     if (nowMs - this.#readAtMs >= limits.ageMs) this.#readAll(nowMs)
     // A flow younger than the last reading, or one that somebody else has removed.
-    if (!records.wasRead(id, this.#reading) && !this.#readOne(id)) return undefined
+    if (!records.wasRead(id, this.#readingOfAll) && !this.#readOne(id)) return undefined
     return records.stats(id, nowMs)
   }
 
-  #readOne(id: FlowId): boolean {
+  /** The same of many flows, in their order; each is a record. */
+  readMany(ids: readonly FlowId[]): (FlowStats | undefined)[] {
+    const { records, sender, out } = this.#parts
+    const reading = ++this.#reading
+    sender.drain(() => {})
+    for (let from = 0; from < ids.length; from += limits.together) {
+      const to = Math.min(ids.length, from + limits.together)
+      for (let index = from; index < to; index++) {
+        this.#ask(ids[index] ?? 0)
+        out.end()
+      }
+      sender.send(out.arena.address, out.size)
+      out.clear()
+      sender.collect(this.#heed)
+    }
+    const nowMs = monotonicMs()
+    return ids.map((id) => {
+      // The answer may have found no room: one that is waited for is certain.
+      const isThere = records.wasRead(id, reading) || this.#readOne(id)
+      return isThere ? records.stats(id, nowMs) : undefined
+    })
+  }
+
+  readonly #heed = (start: number, end: number): void => {
+    const { bytes } = this.#parts.sender.answers
+    if ((bytes[start + 4] ?? 0) !== typeError || bytes[start + 5] !== 0)
+      this.#note(bytes, start + messageHeader, end)
+  }
+
+  #ask(id: FlowId): void {
     const { records, out, family, datapath } = this.#parts
     out.begin(family, request, sequence, flowCommand.get, datapath)
     records.writeUfid(id, out)
     out.attribute32(flowAttr.ufidFlags, ufidOnly)
-    return this.#exchange() === 'answered'
+  }
+
+  /** False when somebody else has removed the flow. */
+  #readOne(id: FlowId): boolean {
+    this.#ask(id)
+    const isThere = this.#exchange() === 'answered'
+    if (!isThere) this.#parts.records.refuse(id)
+    return isThere
   }
 
   #readAll(nowMs: number): void {
     const { out, family, datapath } = this.#parts
-    this.#reading++
+    this.#readingOfAll = ++this.#reading
     this.#readAtMs = nowMs
     out.begin(family, dump, sequence, flowCommand.get, datapath)
     out.attribute32(flowAttr.ufidFlags, ufidOnly)

@@ -172,6 +172,34 @@ function testMany(test: TestFn, open: () => World): void {
     }
   })
 
+  test.serial('statistics of many flows are told in their order', (t) => {
+    const net = new Net(open())
+    const { datapath } = net.world
+    const ids = Array.from({ length: 1_200 }, (_, index) => {
+      const match = exact(hello, net.port(a))
+      match.key[18] = index
+      return net.install(match, net.to(b))
+    })
+    const [gone = -1] = ids.splice(700, 1)
+    datapath.remove(gone)
+    for (const source of [3, 3, 1_100]) net.send(a, change(hello, `set(tp(src=${source},dst=0))`))
+    net.take()
+    // The kernel counts after it has sent.
+    t.deepEqual([net.stats(ids[3] ?? -1, 2)[0], net.stats(ids[1_099] ?? -1, 1)[0]], [2, 1])
+    const told = datapath.statsOf([123_456, ...ids, gone])
+    t.deepEqual([told.length, told[0], told.at(-1)], [1_201, undefined, undefined])
+    t.deepEqual(
+      told
+        .slice(1, -1)
+        .flatMap((stats, index) => (stats?.packets === 0 ? [] : [[index, stats?.packets]])),
+      [
+        [3, 2],
+        [1_099, 1],
+      ],
+    )
+    for (const id of ids) datapath.remove(id)
+  })
+
   test.serial('what is installed can be read back', (t) => {
     const net = new Net(open())
     const match = some(hello, net.port(a), ['inPort', 'ethType', 'ipDst'])

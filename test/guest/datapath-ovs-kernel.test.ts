@@ -195,6 +195,23 @@ test.serial('a datapath’s flows removed behind our back are known to be gone',
   t.is(current.counters().flows, 0)
 })
 
+test.serial('that some of many flows were removed behind our back is known', (t) => {
+  const { a, b } = connect()
+  const ids = [1, 2, 3, 4].map((port) => {
+    const match = exact(hello, a)
+    match.key[18] = port
+    return current.install(match, [{ kind: 'output', port: b }])
+  })
+  const module = new Module('midonet')
+  const [first] = module.flows()
+  if (first !== undefined) module.removeFlow(first)
+  module.close()
+  const told = current.statsOf(ids)
+  t.is(told.filter((stats) => stats === undefined).length, 1)
+  t.is(current.counters().flows, 3)
+  for (const id of ids) current.remove(id)
+})
+
 /** The kernel drops what is cut off behind a tag before anybody sees it. */
 const anyFrame = fc
   .oneof(anySoundFrame, mutated, fc.uint8Array({ minLength: 20, maxLength: 90 }))

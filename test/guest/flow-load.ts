@@ -23,7 +23,7 @@ const practice = 19_200
 const [side = 'ours', policy = ''] = process.argv.slice(2)
 const measured = 7_680
 /** For `adopt`, which is about the next agent only, as many as make 10 000 flows. */
-const warmUps = policy === 'adopt' ? [2_176] : [8_000, 16_000]
+const warmUps = policy === 'adopt' ? [2_176] : [8_000, 12_000, 12_000, 12_000, 12_000]
 const alone = 200
 /** Of those that come one at a time: until both sides run as fast as they will. */
 const practiceAlone = policy === 'adopt' ? 0 : 1_000

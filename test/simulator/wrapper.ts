@@ -12,6 +12,7 @@ export function wrap(inner: Datapath, different: Partial<Datapath>): Datapath {
     install: (match, actions) => inner.install(match, actions),
     remove: (id) => inner.remove(id),
     stats: (id) => inner.stats(id),
+    statsOf: (ids) => inner.statsOf(ids),
     flows: () => inner.flows(),
     setMeter: (id, rate) => inner.setMeter(id, rate),
     removeMeter: (id) => inner.removeMeter(id),
