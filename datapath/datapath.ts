@@ -12,7 +12,7 @@ export interface Vport {
   readonly name: string
 }
 
-/** The datapath copies key and mask. Key bits outside the mask are ignored. */
+/** The datapath copies the key; its bits outside the mask are ignored. A mask that was given never changes. */
 export interface FlowMatch {
   readonly key: FlowKey
   readonly mask: FlowKey

@@ -14,6 +14,8 @@ export interface FlowMask {
   readonly mask: FlowKey
   /** Which of its words have any bits: only these need be looked at. */
   readonly words: readonly number[]
+  /** These words, as signed numbers, which need no box. */
+  readonly bits: readonly number[]
   readonly number: number
   /** How many flows use it. */
   uses: number
@@ -23,8 +25,9 @@ export interface FlowMask {
 export class FlowMasks {
   readonly #masks: FlowMask[] = []
   readonly #freeNumbers: number[] = []
-  /** Flows come in runs of one mask. */
+  /** Flows come in runs of one mask: what was given last, and which it is. */
   #last: FlowMask | undefined
+  #lastGiven: FlowKey | undefined
   #nextNumber = 0
 
   get size(): number {
@@ -36,19 +39,21 @@ export class FlowMasks {
   }
 
   find(mask: FlowKey): FlowMask | undefined {
-    if (this.#last !== undefined && equalKeys(this.#last.mask, mask)) return this.#last
-    for (const one of this.#masks) {
-      if (!equalKeys(one.mask, mask)) continue
-      this.#last = one
-      return one
-    }
+    for (const one of this.#masks) if (equalKeys(one.mask, mask)) return one
     return undefined
   }
 
-  /** Counts one use more. */
+  /** Counts one use more of a mask that does not change any more: it is known again by itself. */
   take(mask: FlowKey): FlowMask {
+    const last = this.#last
+    if (last !== undefined && mask === this.#lastGiven) {
+      last.uses++
+      return last
+    }
     const one = this.find(mask) ?? this.#add(mask)
     one.uses++
+    this.#last = one
+    this.#lastGiven = mask
     return one
   }
 
@@ -64,9 +69,9 @@ export class FlowMasks {
     const words: number[] = []
     for (let at = 0; at < keyWords; at++) if (mask[at] !== 0) words.push(at)
     const number = this.#freeNumbers.pop() ?? this.#nextNumber++
-    const one = { mask: mask.slice(), words, number, uses: 0 }
+    const bits = words.map((at) => (mask[at] ?? 0) | 0)
+    const one = { mask: mask.slice(), words, bits, number, uses: 0 }
     this.#masks.push(one)
-    this.#last = one
     return one
   }
 }
@@ -135,16 +140,16 @@ export class MatchTable {
   }
 
   /** Writes what a mask leaves of a key where a flow's stands; says its hash. */
-  #write(id: FlowId, { mask, words, number }: FlowMask, key: FlowKey): number {
+  #write(id: FlowId, { words, bits, number }: FlowMask, key: FlowKey): number {
     const keys = this.#keys
-    let at = (id * keyWords) | 0
+    const start = (id * keyWords) | 0
     let hash = number
+    // Of every flow: so `mix` is written out, which is looked up wherever it is called.
     for (let index = 0; index < words.length; index++) {
-      const word = words[index] ?? 0
-      const value = (key[word] ?? 0) & (mask[word] ?? 0)
-      keys[at] = value
-      at = (at + 1) | 0
-      hash = mix(hash, value)
+      const value = (key[words[index] ?? 0] ?? 0) & (bits[index] ?? 0)
+      keys[start + index] = value
+      hash = Math.imul(hash ^ value, 0x9e37_79b1)
+      hash ^= hash >>> 15
     }
     return finish(hash)
   }

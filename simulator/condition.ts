@@ -8,7 +8,7 @@
 import { parseCidr, parseMac, prefixMask } from '../packet/address.ts'
 import { parseCidr6, type Words6, wordsOf6 } from '../packet/address6.ts'
 import { protoUnreadable } from '../packet/extension.ts'
-import { fields, fragLater, fragNone } from '../packet/flow-key.ts'
+import { fragLater, fragNone } from '../packet/flow-key.ts'
 import type { Condition } from '../topology/model.ts'
 import { macHigh, macLow } from './mac-table.ts'
 import type { VirtualRule } from './policy.ts'
@@ -145,7 +145,7 @@ function holds(sim: Simulation, one: Check): boolean {
     case 'dstRewritten':
       return passage.frame.dstRewritten
     case 'vlan':
-      sim.see(fields.vlan)
+      sim.seeVlan()
       return one.a === noVlan ? work[7] === 0 : work[7] !== 0 && (word(work, 7) & 0xfff) === one.a
     case 'ethType':
       sim.seeEthType()
@@ -169,7 +169,7 @@ function holdsAboveEthernet(sim: Simulation, one: Check): boolean {
       return (word(work, 9) & 0xff) === one.a
     case 'tos':
       if (!isIp(sim)) return false
-      sim.see(fields.ipTos)
+      sim.seeTos()
       return ((word(work, 9) >>> 8) & 0xff) === one.a
     case 'src':
       if (one.words !== undefined) return isInNetwork6(sim, 10, one.words, one.b)

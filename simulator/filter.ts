@@ -7,7 +7,6 @@
  * what finds neighbours.
  */
 import { etherTypeIpv6, protoIcmp, protoIcmpv6, protoTcp } from '../packet/extract.ts'
-import { fields } from '../packet/flow-key.ts'
 import { isIcmpErrorType } from '../packet/icmp.ts'
 import type { VirtualBridge } from './bridge.ts'
 import { runChain } from './chain.ts'
@@ -48,7 +47,7 @@ function passPort(sim: Simulation, port: VirtualPort, chain: VirtualChain): bool
 /** The zone of the frame's VLAN, where the bridge tells VLANs apart. */
 export function vlanZone(sim: Simulation, zone: Zone, bridge: VirtualBridge): Zone {
   if (!isVlanAware(bridge)) return zone
-  sim.see(fields.vlan)
+  sim.seeVlan()
   return zone.zones.inVlan(zone, word(sim.work, 7) & 0xfff)
 }
 

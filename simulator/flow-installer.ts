@@ -63,7 +63,7 @@ export class FlowInstaller implements FlowUse {
   #evicted = 0
   /** The flow installed last, while it stands. */
   readonly #recentKey = createKey()
-  readonly #recentMask = createKey()
+  #recentMask = createKey()
   #recentActions: readonly Action[] | undefined
 
   constructor(datapath: Datapath, now: () => number, limit: number) {
@@ -95,7 +95,7 @@ export class FlowInstaller implements FlowUse {
     this.#installed++
     this.table.add(id, flow, this.#now(), idleLimit(flow))
     copyKey(flow.key, this.#recentKey)
-    copyKey(flow.mask, this.#recentMask)
+    this.#recentMask = flow.mask
     // What the length of a packet decides is not for all packets to have.
     this.#recentActions = hasLengthLimit(flow.actions) ? undefined : flow.actions
   }

@@ -247,7 +247,7 @@ export class Passage {
     switch (protocol) {
       case protocols.tcp:
         // Flags FIN and RST: who closes a connection must be seen doing it.
-        sim.seeBits(19, tcpFin | tcpRst)
+        sim.seeTcpEnd()
         this.#seePorts(sim, key)
         return 'plain'
       case protocols.udp:

@@ -1,15 +1,3 @@
-/**
- * Rules that send a packet by way of a service: it leaves by the service's port, and what comes
- * back from there goes on where the packet was.
- *
- *   machine ── port ▷ inbound chain: redirect out of s, pushing VLAN 10
- *   service ── s    ▷ inbound chain: VLAN 10: pop it, redirect in by port ▷ bridge …
- *
- * The chains of the port it is sent to are passed over: the service's may drop all else, and the
- * rule that sent a packet to the service does not see it again. While the service's port leads
- * nowhere, a rule that fails open is passed over, and others drop.
- */
-import { fields } from '../packet/flow-key.ts'
 import type { RuleAction } from '../topology/model.ts'
 import { isActive, type VirtualPort } from './port.ts'
 import { type Simulation, word } from './simulation.ts'
@@ -59,7 +47,7 @@ export function redirect(sim: Simulation, action: RedirectAction): 'redirect' | 
     return undefined
   }
   if (action.pops || action.pushed !== 0) {
-    sim.see(fields.vlan)
+    sim.seeVlan()
     if (action.pops && sim.work[7] !== 0) sim.setVlan(0)
     if (action.pushed !== 0 && word(sim.work, 7) !== 0)
       return dropped(sim, 'a redirection would tag a tagged frame')

@@ -175,7 +175,8 @@ function simulateIpv4(sim: Simulation, ingress: VirtualRouterPort): VirtualRoute
   }
 
   const via = wayBack(sim.passage.frame.balance)
-  const route = router.routes.lookup(word(work, 10), word(work, 14), sim, via)
+  const entered = sim.work
+  const route = router.routes.lookup(word(entered, 10), word(entered, 14), sim, via)
   if (route === undefined) return unreachable(sim, ingress, icmp.network, 'no route')
   switch (route.action) {
     case 'blackhole':

@@ -56,12 +56,12 @@ export function simulateIpv6(
   if (!ingress.adminUp) return prohibit(sim, ingress, 'router port is down')
   if (!enterDevice(sim, router)) return undefined
   sim.seeIpv6Dst(16)
-  if (isLinkLocal6(word(work, 14))) {
+  if (isLinkLocal6(word(sim.work, 14))) {
     sim.seeIpv6Dst(128)
     if (hasAddress6(ingress, addressAt(sim, 14))) return simulateLocal(sim, ingress)
     return sim.drop('link-local destination is not on this port')
   }
-  const route = router.routes6.lookup(work, sim)
+  const route = router.routes6.lookup(sim.work, sim)
   if (route === undefined) return error(sim, ingress, icmp.unreachable, icmp.noRoute, 'no route')
   switch (route.action) {
     case 'blackhole':

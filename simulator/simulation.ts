@@ -36,8 +36,9 @@ export type { Lively, Missing, OutcomeKind } from './outcome.ts'
 export class Simulation extends Observation {
   /** As received; the caller's, which does not change while the simulation is of use. */
   key: FlowKey = createKey()
-  /** As rewritten so far: what the next device sees. */
-  readonly work = createKey()
+  /** As rewritten so far: what the next device sees. Before the first rewrite it is `key` itself. */
+  work: FlowKey = this.key
+  readonly #rewrittenKey = createKey()
   readonly actions: Action[] = []
   actionCount = 0
   readonly effects: Effect[] = []
@@ -94,7 +95,7 @@ export class Simulation extends Observation {
   /** Begins anew with the packet of `key`; `passage.packet` is for the caller to set. */
   start(key: FlowKey): void {
     this.key = key
-    copyKey(key, this.work)
+    this.work = key
     this.clear()
     this.actionCount = 0
     empty(this.effects)
@@ -140,9 +141,16 @@ export class Simulation extends Observation {
     return frame.isChanged ? frame.entered : this.work
   }
 
-  /** Before the header changes: what the device received is kept, for answers. */
+  /**
+   * Before the header changes: what the device received is kept, for answers. Who holds `work` from
+   * before sees no change.
+   */
   #beginRewrite(): void {
     const { frame } = this.passage
+    if (this.work === this.key) {
+      copyKey(this.key, this.#rewrittenKey)
+      this.work = this.#rewrittenKey
+    }
     if (!frame.isChanged) {
       copyKey(this.work, frame.entered)
       frame.isChanged = true
@@ -171,7 +179,7 @@ export class Simulation extends Observation {
   /** Writes the DS field and leaves the ECN bits (RFC 2474, RFC 3168). */
   rewriteDscp(dscp: number): void {
     this.#beginRewrite()
-    this.see(fields.ipTos)
+    this.seeTos()
     const tos = (dscp << 2) | ((word(this.work, 9) >>> 8) & 3)
     this.work[9] = ((word(this.work, 9) & 0xffff_00ff) | (tos << 8)) >>> 0
   }
@@ -220,7 +228,7 @@ export class Simulation extends Observation {
   /** Writes the tag as the key has it: 0 for none. */
   setVlan(tag: number): void {
     this.#beginRewrite()
-    this.mask[7] = 0xffff
+    this.seeVlan()
     this.work[7] = tag
   }
 
@@ -320,6 +328,7 @@ export class Simulation extends Observation {
 
   restore(devices: number): void {
     const saved = this.#saved[devices]
+    this.work = this.#rewrittenKey
     if (saved !== undefined) copyKey(saved, this.work)
     this.devices = devices
     this.pathMtu = this.#savedMtus[devices] ?? 0

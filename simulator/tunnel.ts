@@ -1,12 +1,3 @@
-/**
- * Packets to ports of other hosts, and from other hosts to ports of this one.
- *
- *   host A: port ▷ … ▷ bridge ─ header: key of p ═ tunnel ═ host B: p's chain ▷ p
- *
- * The sender decides all but what the port itself does: its chain and its mirrors are the
- * receiver's. A flood goes to each host once that has ports it reaches; the receiver copies it.
- */
-import { fields } from '../packet/flow-key.ts'
 import { floodExterior, type VirtualBridge } from './bridge.ts'
 import { fitsWay } from './link-mtu.ts'
 import { floodBit, type TunnelEnd } from './peers.ts'
@@ -58,8 +49,7 @@ export function emerge(sim: Simulation, tunnels: TunnelFinder, depart: Depart): 
   const tunnel = tunnels.tunnelOf(vport)
   if (tunnel === undefined) return false
   sim.tag(vportTag(vport))
-  sim.see(fields.tunnelId)
-  sim.see(fields.tunnelSrc)
+  sim.seeTunnel()
   const [id, source] = [word(sim.key, 1), word(sim.key, 2)]
   const host = tunnel.hosts.get(source)
   sim.tag(tunnelSourceTag(tunnel.name, source))
@@ -96,6 +86,6 @@ function traceArrival(sim: Simulation, port: VirtualPort): void {
 /** What tells which ports a flood reaches; where it began, the bridge has read it before. */
 function seeScope(sim: Simulation, bridge: VirtualBridge): void {
   if (!isVlanAware(bridge)) return
-  sim.see(fields.vlan)
+  sim.seeVlan()
   sim.seeEthDst()
 }

@@ -1,18 +1,3 @@
-/**
- * VLANs on a bridge. A bridge is VLAN-aware while one of its ports has a VLAN.
- *
- *   tenant bridge ── access port, VLAN 7 ──┐         ┌── trunk ── VLAN switch
- *   tenant bridge ── access port, VLAN 8 ──┴─ bridge ┴── trunk ── VLAN switch
- *
- * A port with a VLAN is an access port: frames get that VLAN's tag where they come in and lose it
- * where they leave. The others are trunks: they carry all VLANs, tagged; untagged frames are a VLAN
- * of their own there, and so are those with a tag that holds a priority only. Each VLAN has its own
- * MAC addresses. Between trunks spanning-tree frames go through, so that switches behind two
- * trunks see the loop and block one; no other port gets any.
- *
- * A bridge that is not VLAN-aware reads no tag: tagged frames cross it as they are.
- */
-import { fields } from '../packet/flow-key.ts'
 import type { VirtualBridge } from './bridge.ts'
 import type { VirtualBridgePort } from './port.ts'
 import { type Simulation, word } from './simulation.ts'
@@ -28,7 +13,7 @@ export function isVlanAware({ accessPorts }: VirtualBridge): boolean {
 /** Tags what comes in by an access port. False when the port does not take the frame. */
 export function enterVlan(sim: Simulation, { vlan, bridge }: VirtualBridgePort): boolean {
   if (!isVlanAware(bridge)) return true
-  sim.see(fields.vlan)
+  sim.seeVlan()
   if (vlan === 0) return true
   const tag = word(sim.work, 7)
   if ((tag & 0xfff) !== 0) {
@@ -45,7 +30,7 @@ export function enterVlan(sim: Simulation, { vlan, bridge }: VirtualBridgePort):
 export function leaveVlan(sim: Simulation, { vlan }: VirtualBridgePort): void {
   if (vlan === 0) return
   // A mirror's copy comes here without a bridge having looked.
-  sim.see(fields.vlan)
+  sim.seeVlan()
   if (sim.work[7] !== 0) sim.setVlan(0)
 }
 
