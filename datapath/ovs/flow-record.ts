@@ -54,7 +54,10 @@ export class FlowRecords {
     return this.#matches.readKey(id, key)
   }
 
-  /** The flow with this match; where there is none, one that is new, with the id that is wanted. */
+  /**
+   * The flow with this match; where there is none, one that is new, with the id that is wanted. The
+   * mask must not change any more.
+   */
   findOrAdd(match: KernelMatch, process: number, serial: number, wanted?: FlowId): FlowId {
     const id = this.#takeId(wanted)
     const found = this.#matches.findOrAdd(match, id)
@@ -100,12 +103,8 @@ export class FlowRecords {
 
   /** Writes a flow's name as an attribute of the message that is being written. */
   writeUfid(id: FlowId, out: Output): void {
-    const start = out.open(flowAttr.ufid)
-    out.host32(ufidMagic)
-    out.host32(this.#names[id * 3] ?? 0)
-    out.host32(this.#names[id * 3 + 1] ?? 0)
-    out.host32(id)
-    out.close(start)
+    const names = this.#names
+    out.attribute128(flowAttr.ufid, ufidMagic, names[id * 3] ?? 0, names[id * 3 + 1] ?? 0, id)
   }
 
   /** The flow with this name, if it is here. */

@@ -5,10 +5,10 @@
 import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import createDebug from 'debug'
-import { type Action, actionDepth, actionDepthMax } from '../../packet/action.ts'
+import type { Action } from '../../packet/action.ts'
 import { applyActions } from '../../packet/apply.ts'
 import { extractKey } from '../../packet/extract.ts'
-import { createKey, type FlowKey, keyWords } from '../../packet/flow-key.ts'
+import { createKey, type FlowKey, keyWords, maskKey } from '../../packet/flow-key.ts'
 import {
   DatapathError,
   type FlowId,
@@ -17,17 +17,17 @@ import {
   type InstalledFlow,
 } from '../datapath.ts'
 import { decodeAck, decodeMessages } from '../netlink.ts'
-import { type Arena, errnoName } from '../syscall.ts'
-import { areOutputs, planActions, writeActions, writeSlowActions } from './action.ts'
+import { errnoName } from '../syscall.ts'
+import { areOutputs, planActions } from './action.ts'
 import { readActions } from './action-read.ts'
 import type { Sender } from './channel.ts'
 import { FlowRecords, idleSince, readUfid } from './flow-record.ts'
-import { writeKey } from './key.ts'
-import { canonize, createMatch, type KernelMatch } from './match.ts'
+import { createMatch, type KernelMatch } from './match.ts'
 import { MatchReader } from './match-reader.ts'
 import type { Module, ModuleFlow } from './module.ts'
 import { Output } from './output.ts'
-import { flowAttr, flowCommand, keyAttr, packetAttr, packetCommand, vportsMax } from './protocol.ts'
+import { Requests } from './requests.ts'
+import { Shapes } from './shape.ts'
 import { monotonicMs, StatsReader } from './stats.ts'
 import type { WireSender } from './wire.ts'
 
@@ -39,8 +39,6 @@ export const limits = {
   masks: 128,
   /** Masks more for flows that match all of a packet: one for each kind of it. */
   masksOfWhole: 32,
-  /** The kernel takes 32 KiB; the time that a packet takes is bounded by less. */
-  actionsSize: 4096,
   /** Requests that go to the kernel in one call; its socket takes up to 206 KiB. */
   batchSize: 60 * 1024,
   memory: 256 * 1024,
@@ -54,7 +52,6 @@ const refusals: Readonly<Record<string, readonly [string, string]>> = {
   ENOENT: ['EEXIST', 'it overlaps another one'],
 }
 
-const request = 1
 /** Requests are numbered by what they are and the flow they are about. */
 const numbered = { install: 1 << 28, replace: 2 << 28, execute: 3 << 28, remove: 4 << 28 } as const
 const kindBits = 0x7000_0000
@@ -68,8 +65,6 @@ export interface FlowStoreParts {
   readonly wire: WireSender
   /** The interface of a vport that frames for it may be sent by; 0 for none. */
   readonly wireOf: (vport: number) => number
-  /** Where messages stand that frames may be sent from. */
-  readonly received: Arena
 }
 
 export class FlowStore {
@@ -78,7 +73,8 @@ export class FlowStore {
   readonly #out = new Output(limits.memory)
   readonly #stats: StatsReader
   readonly #process = randomBytes(4).readUInt32LE()
-  readonly #match = createMatch()
+  readonly #shapes = new Shapes()
+  readonly #requests: Requests
   readonly #reader = new MatchReader()
   readonly #key = createKey()
   /** Packets leave at once, before the flow that is asked for next: there is no batch to wait for. */
@@ -86,6 +82,9 @@ export class FlowStore {
   /** On one processor nobody could take a packet up before this thread rests. */
   readonly #isAlone = availableParallelism() === 1
   #serial = 0
+  /** The packet in hand, and where the kernel can read it. */
+  #held: Uint8Array | undefined
+  #heldAt = 0
   #batching = false
   /** What adoption has read, while nothing has changed since. */
   #found: { readonly flows: readonly ModuleFlow[]; readonly atMs: number } | undefined
@@ -95,7 +94,9 @@ export class FlowStore {
 
   constructor(parts: FlowStoreParts) {
     this.#parts = parts
-    const { datapath, families } = parts.module
+    const { module, portId } = parts
+    const { datapath, families } = module
+    this.#requests = new Requests({ module, portId, records: this.records, out: this.#out })
     this.#stats = new StatsReader({
       records: this.records,
       sender: parts.sender,
@@ -119,16 +120,26 @@ export class FlowStore {
     }
   }
 
+  /** The packet at an address is being handed over: it may be sent on from there. */
+  hold(packet: Uint8Array, address: number): void {
+    this.#held = packet
+    this.#heldAt = address
+  }
+
   install({ key, mask }: FlowMatch, actions: readonly Action[]): FlowId {
     this.#found = undefined
     const plan = planActions(actions, key)
-    canonize(key, mask, plan.needs, this.#match)
-    this.#checkRoom(mask)
+    const shape = this.#shapes.of(key, mask, plan.needs)
+    const match = { key, mask: shape.mask }
+    this.#checkRoom(match, mask)
     const { size } = this.records
-    const id = this.records.findOrAdd(this.#match, this.#process, this.#serial++)
+    const id = this.records.findOrAdd(match, this.#process, this.#serial++)
     const isNew = this.records.size > size
     try {
-      this.#writeFlow((isNew ? numbered.install : numbered.replace) | id, id, actions, plan.slow)
+      const sequence = (isNew ? numbered.install : numbered.replace) | id
+      // The kernel masks the key of a new flow; that of one it has must be as it holds it.
+      if (!isNew) maskKey(key, shape.mask, this.#key)
+      this.#requests.create(sequence, id, isNew ? key : this.#key, shape, actions, plan.slow)
       this.#settle(id)
     } catch (error) {
       if (isNew) this.records.remove(id)
@@ -141,10 +152,7 @@ export class FlowStore {
     this.#found = undefined
     const isThere = this.records.has(id)
     if (isThere) {
-      const { families, datapath } = this.#parts.module
-      this.#out.begin(families.flow, request, numbered.remove | id, flowCommand.remove, datapath)
-      this.records.writeUfid(id, this.#out)
-      this.#out.end()
+      this.#requests.remove(numbered.remove | id, id)
       this.#sendSoon()
     }
     this.records.remove(id)
@@ -233,11 +241,10 @@ export class FlowStore {
 
   /** Sends a packet that is only sent past the module; false when it must go through it. */
   #wire(packet: Uint8Array, actions: readonly Action[]): boolean {
-    const { wire, wireOf, received } = this.#parts
+    const { wire, wireOf } = this.#parts
     for (let index = 0; index < actions.length; index++)
       if (wireFor(actions[index], wireOf) === 0) return false
-    const isReceived = packet.buffer === received.bytes.buffer
-    const address = isReceived ? received.address + packet.byteOffset : 0
+    const address = packet === this.#held ? this.#heldAt : 0
     for (let index = 0; index < actions.length; index++)
       wire.add(wireFor(actions[index], wireOf), packet, address)
     if (!this.#batching || (this.isUrgent && !this.#isAlone)) wire.flush()
@@ -297,67 +304,21 @@ export class FlowStore {
   }
 
   /** @throws DatapathError `ENOSPC`, `E2BIG` when the match at hand would be one too many */
-  #checkRoom(asked: FlowKey): void {
+  #checkRoom(match: KernelMatch, asked: FlowKey): void {
     const { size, masks } = this.records
     if (size < limits.flows && masks.size < limits.masks) return
-    if (this.records.find(this.#match) !== undefined) return
+    if (this.records.find(match) !== undefined) return
     if (size >= limits.flows)
       throw new DatapathError('ENOSPC', `${limits.flows} flows are in use: remove some`)
-    if (masks.find(this.#match.mask) !== undefined) return
+    if (masks.find(match.mask) !== undefined) return
     const isWhole = asked.every((word) => word === 0xffff_ffff)
     const most = limits.masks + (isWhole ? limits.masksOfWhole : 0)
     if (masks.size >= most)
       throw new DatapathError('E2BIG', `${most} masks are in use: execute instead`)
   }
 
-  #writeFlow(sequence: number, id: FlowId, actions: readonly Action[], isSlow: boolean): void {
-    const { module, portId } = this.#parts
-    const [out, match] = [this.#out, this.#match]
-    // Without NLM_F_CREATE: made, or replaced when it is there.
-    out.begin(module.families.flow, request, sequence, flowCommand.create, module.datapath)
-    try {
-      this.records.writeUfid(id, this.#out)
-      const key = out.nest(flowAttr.key)
-      writeKey(out, match, false)
-      out.close(key)
-      const mask = out.nest(flowAttr.mask)
-      writeKey(out, match, true)
-      out.close(mask)
-      const list = out.nest(flowAttr.actions)
-      const pid = portId(match.key[0] ?? 0)
-      this.#checkSize(actions)
-      if (isSlow) writeSlowActions(out, actions, pid)
-      else writeActions(out, actions, match.key, pid)
-      out.close(list)
-    } catch (error) {
-      out.cancel()
-      throw error
-    }
-    out.end()
-  }
-
-  /** An action takes 8 bytes at least, and not much more in the mean. */
-  #checkSize(actions: readonly Action[]): void {
-    if (actions.length * 8 > limits.actionsSize)
-      throw new DatapathError('E2BIG', `${actions.length} actions are too many for one packet`)
-    if (!areOutputs(actions) && actionDepth(actions) > actionDepthMax)
-      throw new DatapathError('E2BIG', `actions stand ${actionDepthMax} deep in others at most`)
-  }
-
   #writePacket(packet: Uint8Array, inPort: number, actions: readonly Action[]): void {
-    this.#checkSize(actions)
-    const { families, datapath } = this.#parts.module
-    const out = this.#out
-    out.begin(families.packet, request, numbered.execute, packetCommand.execute, datapath)
-    out.attributeBytes(packetAttr.packet, packet)
-    const key = out.nest(packetAttr.key)
-    if (inPort < vportsMax) out.attribute32(keyAttr.inPort, inPort)
-    out.close(key)
-    const list = out.nest(packetAttr.actions)
-    const isAsked = actions.some(asksAgent)
-    writeActions(out, isAsked ? actions.filter((one) => !asksAgent(one)) : actions, this.#key, 0)
-    out.close(list)
-    out.end()
+    this.#requests.execute(numbered.execute, packet, inPort, actions, this.#key)
     if (this.isUrgent && !this.#isAlone) this.flush()
     else this.#sendSoon()
   }
@@ -372,7 +333,10 @@ export class FlowStore {
     let strange = 0
     for (const { flow, ufid } of inOrder) {
       if (ufid !== undefined && this.#reader.read(flow, match)) {
-        this.records.findOrAdd(match, ufid.process, ufid.serial, ufid.id)
+        // What is read next comes to the same place.
+        const mask = this.records.masks.find(match.mask)?.mask ?? match.mask.slice()
+        const { key } = match
+        this.records.findOrAdd({ key, mask }, ufid.process, ufid.serial, ufid.id)
         continue
       }
       strange++
@@ -384,11 +348,6 @@ export class FlowStore {
 
 function wireFor(action: Action | undefined, wireOf: (vport: number) => number): number {
   return action?.kind === 'output' ? wireOf(action.port) : 0
-}
-
-/** What a packet that the agent sends does not ask again. */
-function asksAgent({ kind }: Action): boolean {
-  return kind === 'userspace'
 }
 
 function nameOf({ memory, ufid, ufidEnd }: ModuleFlow): ReturnType<typeof readUfid> {

@@ -1,5 +1,7 @@
 /** Messages to the kernel, one behind the other in memory it reads: no object for each. */
+import type { FlowKey } from '../../packet/flow-key.ts'
 import { type Arena, arena } from '../syscall.ts'
+import { type PlainLayers, writePlainKey } from './plain-key.ts'
 import { messageHeader } from './protocol.ts'
 
 const nestedBit = 0x8000
@@ -8,6 +10,8 @@ export class Output {
   readonly arena: Arena
   readonly #view: DataView
   readonly #bytes: Uint8Array
+  /** Attributes begin at words, and most are made of them. */
+  readonly #words: Uint32Array
   #size = 0
   #message = 0
 
@@ -15,6 +19,7 @@ export class Output {
     this.arena = arena(size)
     this.#view = this.arena.view
     this.#bytes = this.arena.bytes
+    this.#words = this.arena.words
   }
 
   get size(): number {
@@ -27,31 +32,30 @@ export class Output {
 
   /** Starts a message of one of Open vSwitch's families. */
   begin(type: number, flags: number, sequence: number, command: number, datapath: number): void {
-    const at = this.#size
+    const words = this.#words
+    const at = this.#size >>> 2
     this.#message = at
-    const view = this.#view
-    view.setUint16(at + 4, type, true)
-    view.setUint16(at + 6, flags, true)
-    view.setUint32(at + 8, sequence, true)
-    view.setUint32(at + 12, 0, true)
-    view.setUint32(at + 16, command | 0x100, true)
-    view.setUint32(at + 20, datapath, true)
-    this.#size = at + messageHeader
+    words[at + 1] = type | (flags << 16)
+    words[at + 2] = sequence
+    words[at + 3] = 0
+    words[at + 4] = command | 0x100
+    words[at + 5] = datapath
+    this.#size += messageHeader
   }
 
   end(): void {
-    this.#view.setUint32(this.#message, this.#size - this.#message, true)
+    this.#words[this.#message] = this.#size - this.#message * 4
   }
 
   /** Takes back the message that was begun last. */
   cancel(): void {
-    this.#size = this.#message
+    this.#size = this.#message * 4
   }
 
   /** Starts an attribute whose payload the calls that follow write, up to `close`. */
   open(type: number): number {
     const at = this.#size
-    this.#view.setUint16(at + 2, type, true)
+    this.#words[at >>> 2] = type << 16
     this.#size = at + 4
     return at
   }
@@ -61,16 +65,42 @@ export class Output {
   }
 
   close(start: number): void {
-    this.#view.setUint16(start, this.#size - start, true)
+    const words = this.#words
+    words[start >>> 2] = ((words[start >>> 2] ?? 0) & 0xffff_0000) | (this.#size - start)
     while (this.#size & 3) this.#bytes[this.#size++] = 0
   }
 
   /** An attribute of one number in host order. */
   attribute32(type: number, value: number): void {
-    const at = this.#size
-    this.#view.setUint32(at, 8 | (type << 16), true)
-    this.#view.setUint32(at + 4, value, true)
-    this.#size = at + 8
+    const at = this.#size >>> 2
+    this.#words[at] = 8 | (type << 16)
+    this.#words[at + 1] = value
+    this.#size += 8
+  }
+
+  /** An attribute of four numbers in host order. */
+  attribute128(type: number, a: number, b: number, c: number, d: number): void {
+    const words = this.#words
+    const at = this.#size >>> 2
+    words[at] = 20 | (type << 16)
+    words[at + 1] = a
+    words[at + 2] = b
+    words[at + 3] = c
+    words[at + 4] = d
+    this.#size += 20
+  }
+
+  /** Attributes that are known as they stand. */
+  attributes(known: Uint32Array): void {
+    const words = this.#words
+    const at = this.#size >>> 2
+    for (let index = 0; index < known.length; index++) words[at + index] = known[index] ?? 0
+    this.#size += known.length * 4
+  }
+
+  /** Those of a plain key. */
+  plainKey(key: FlowKey, mask: FlowKey, layers: PlainLayers): void {
+    this.#size = writePlainKey(this.#words, this.#size >>> 2, key, mask, layers) * 4
   }
 
   /** An attribute of one number of 16 bits in network order. */

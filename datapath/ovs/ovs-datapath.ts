@@ -117,7 +117,6 @@ class KernelDatapath implements OvsDatapath {
       portId: (vport) => ports.portId(vport),
       wire,
       wireOf: (vport) => ports.wireOf(vport),
-      received: receiver.memory,
     })
     const highestVport = Math.max(0, ...ports.list().map(({ number }) => number))
     this.#meters = new MeterTable(module, metersMax, highestVport)
@@ -251,7 +250,7 @@ class KernelDatapath implements OvsDatapath {
 
   /** One message: the packet, the kernel's key of it, and the cookie of the action if one sent it. */
   readonly #take = (start: number, end: number): void => {
-    const { bytes, words } = this.#receiver.memory
+    const { address, bytes, words } = this.#receiver.memory
     if (((words[(start >>> 2) + 1] ?? 0) & 0xffff) !== this.#module.families.packet) return
     let packet: Uint8Array | undefined
     let cookie: Uint8Array | undefined
@@ -261,8 +260,10 @@ class KernelDatapath implements OvsDatapath {
       const size = head & 0xffff
       if (size < 4 || at + size > end) break
       const type = (head >>> 16) & 0x3fff
-      if (type === packetAttr.packet) packet = this.#receiver.part(at + 4, size - 4)
-      else if (type === packetAttr.userdata) cookie = bytes.subarray(at + 4, at + size)
+      if (type === packetAttr.packet) {
+        packet = this.#receiver.part(at + 4, size - 4)
+        this.#flows.hold(packet, address + at + 4)
+      } else if (type === packetAttr.userdata) cookie = bytes.subarray(at + 4, at + size)
       else if (type === packetAttr.key)
         complete =
           readPlainKey(words, at + 4, at + size, this.#told) ||

@@ -3,8 +3,9 @@
  * tunnel and not looked up again. Every upcall pays for reading it, so it is read by words, in which
  * the kernel aligns it; `readKey` reads whatever is not plain.
  */
-import { clearKey, type FlowKey } from '../../packet/flow-key.ts'
-import { keyAttr } from './protocol.ts'
+import { etherTypeIpv4, protoTcp, protoUdp } from '../../packet/extract.ts'
+import { clearKey, type FlowKey, fragLater } from '../../packet/flow-key.ts'
+import { keyAttr, tagPresent } from './protocol.ts'
 
 /** The word that an attribute of so many bytes starts with. */
 function head(size: number, type: number): number {
@@ -162,4 +163,56 @@ function swap16(word: number): number {
 
 function swap32(word: number): number {
   return (swap16(word) << 16) | swap16(word >>> 16)
+}
+
+/** How far up `writePlainKey` writes a key; `none` where it cannot. */
+export const layersOf = { none: 0, ethernet: 1, ipv4: 2, udp: 3, tcp: 4 } as const
+export type PlainLayers = (typeof layersOf)[keyof typeof layersOf]
+
+/** The layers that `writeKey` would write of a key under a canonical mask. */
+export function plainLayers(key: FlowKey, mask: FlowKey): PlainLayers {
+  const isMarked = ((key[3] ?? 0) | (mask[5] ?? 0)) >>> 16 !== 0
+  const isTunneled = ((key[1] ?? 0) | (key[2] ?? 0)) !== 0
+  if (isMarked || isTunneled || mask[0] === 0 || (key[7] ?? 0) & tagPresent) return layersOf.none
+  if (mask[8] === 0) return layersOf.ethernet
+  if (key[8] !== etherTypeIpv4) return layersOf.none
+  const above = key[9] ?? 0
+  if (((mask[9] ?? 0) & 0xff) === 0 || above >>> 24 === fragLater) return layersOf.ipv4
+  if ((above & 0xff) === protoUdp) return layersOf.udp
+  return (above & 0xff) === protoTcp ? layersOf.tcp : layersOf.none
+}
+
+/** Writes a key's attributes from word `at` on, as `writeKey` does; says where they end. */
+export function writePlainKey(
+  words: Uint32Array,
+  at: number,
+  key: FlowKey,
+  mask: FlowKey,
+  layers: PlainLayers,
+): number {
+  words[at] = recirculation
+  words[at + 1] = 0
+  words[at + 2] = inPort
+  words[at + 3] = key[0] ?? 0
+  words[at + 4] = ethernet
+  const source = key[6] ?? 0
+  words[at + 5] = swap16(key[5] ?? 0) | (swap16(source >>> 16) << 16)
+  words[at + 6] = swap16(source) | (swap16(key[3] ?? 0) << 16)
+  words[at + 7] = swap32(key[4] ?? 0)
+  if (layers === layersOf.ethernet) return at + 8
+  words[at + 8] = etherType
+  words[at + 9] = swap16(key[8] ?? 0)
+  words[at + 10] = ipv4
+  words[at + 11] = swap32(key[10] ?? 0)
+  words[at + 12] = swap32(key[14] ?? 0)
+  // A protocol that is not matched must not be told: the kernel would want the ports.
+  words[at + 13] = (key[9] ?? 0) & (mask[9] ?? 0)
+  if (layers === layersOf.ipv4) return at + 14
+  const ports = key[18] ?? 0
+  words[at + 14] = layers === layersOf.tcp ? tcp : udp
+  words[at + 15] = swap16(ports) | (swap16(ports >>> 16) << 16)
+  if (layers === layersOf.udp) return at + 16
+  words[at + 16] = tcpFlags
+  words[at + 17] = ((key[19] ?? 0) & 0xff) << 8
+  return at + 18
 }
