@@ -44,7 +44,7 @@ export function floodTag(bridge: string): Tag {
 
 /** Behind which port of the bridge a MAC address is, in one of its VLANs. */
 export function macTag(bridge: string, mac: number, vlan: number): Tag {
-  return named(`mac:${bridge}:${formatMac(mac)}${vlan === 0 ? '' : `:${vlan}`}`)
+  return hashOf(seed ^ macSeed ^ hashText(bridge), Math.floor(mac / 0x1_0000_0000), mac, vlan)
 }
 
 /** An address of either family. */
@@ -107,12 +107,17 @@ export function stateTag(zone: number, src: number, dst: number, ports: number):
 }
 
 const memberSeed = 0x5851_f42d
+const macSeed = 0x7a3c_91e5
 const nameSeed = 0x14d1_b2c9
 
 function named(name: string): Tag {
+  return hashOf(hashText(name), name.length, 0, 0)
+}
+
+function hashText(text: string): number {
   let hash = seed ^ nameSeed
-  for (let at = 0; at < name.length; at++) hash = Math.imul(hash ^ name.charCodeAt(at), 0x0100_0193)
-  return hashOf(hash, name.length, 0, 0)
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x0100_0193)
+  return hash
 }
 
 function hashOf(a: number, b: number, c: number, d: number, e = 0): number {
