@@ -2,7 +2,7 @@
 import { type Item, put } from '../simulator/world.ts'
 
 export const stations = 64
-export const senders = 1_280
+export const senders = 640
 /** Destination ports that nobody may reach; the traffic goes to others. */
 const closed = Array.from({ length: 98 }, (_, index) => 1000 + index)
 

@@ -26,7 +26,7 @@ function cost(world: SimWorld): number {
   const datapath = new MemoryDatapath({ flowsMax: batch * 2 })
   const flows = new FlowInstaller(datapath, () => 0, batch * 2)
   const key = createKey()
-  const first = 0
+  let first = 0
   const taken: number[] = []
   let spoilt = 0
   for (let round = 0; round < warmUps + measured; round++) {
