@@ -261,7 +261,7 @@ export class Delivery {
     const start = topology.ports.get(hand.start ?? '')
     if (start === undefined) return
     const { tagCount } = sim
-    const flow = { mask: sim.mask.slice(), tags: sim.tags.slice(0, tagCount), tagCount }
+    const flow = { mask: sim.mask, tags: sim.tags.slice(0, tagCount), tagCount }
     const actions = limitLength(sim.actions.slice(0, sim.actionCount), sim.lengthMax, [])
     sim.length = lengthOf(hand.packet, hand.offload)
     sim.mayCut = mayFragment(hand.packet)

@@ -1,3 +1,17 @@
+/**
+ * Path MTU: what is too big for the link behind a router's port.
+ *
+ * A packet's length is no field of the flow key, so a simulation for a flow does not know it: it
+ * notes the least MTU on the way, and the flow hands what is longer to the agent. The agent walks
+ * such a packet again, by itself and with its length known: then the router that would have to
+ * send it answers that it is too big, or lets it be cut where its sender allows that.
+ *
+ * The same goes for the way to another host, whose underlay may have a narrower link that cuts no
+ * packet. No router is there to say so: it is said in the name of the packet's receiver.
+ *
+ * Where the link that a packet came in by carries nothing bigger than the one it leaves by, flows
+ * ask nothing: a link's MTU is a promise of what comes in by it, too, and interfaces keep it.
+ */
 import type { Way } from './peers.ts'
 import type { VirtualPort } from './port.ts'
 import type { VirtualRouterPort } from './router.ts'

@@ -1,3 +1,14 @@
+/**
+ * Rules that send a packet by way of a service: it leaves by the service's port, and what comes
+ * back from there goes on where the packet was.
+ *
+ *   machine ── port ▷ inbound chain: redirect out of s, pushing VLAN 10
+ *   service ── s    ▷ inbound chain: VLAN 10: pop it, redirect in by port ▷ bridge …
+ *
+ * The chains of the port it is sent to are passed over: the service's may drop all else, and the
+ * rule that sent a packet to the service does not see it again. While the service's port leads
+ * nowhere, a rule that fails open is passed over, and others drop.
+ */
 import type { RuleAction } from '../topology/model.ts'
 import { isActive, type VirtualPort } from './port.ts'
 import { type Simulation, word } from './simulation.ts'

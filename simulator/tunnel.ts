@@ -1,3 +1,11 @@
+/**
+ * Packets to ports of other hosts, and from other hosts to ports of this one.
+ *
+ *   host A: port ▷ … ▷ bridge ─ header: key of p ═ tunnel ═ host B: p's chain ▷ p
+ *
+ * The sender decides all but what the port itself does: its chain and its mirrors are the
+ * receiver's. A flood goes to each host once that has ports it reaches; the receiver copies it.
+ */
 import { floodExterior, type VirtualBridge } from './bridge.ts'
 import { fitsWay } from './link-mtu.ts'
 import { floodBit, type TunnelEnd } from './peers.ts'

@@ -1,3 +1,17 @@
+/**
+ * VLANs on a bridge. A bridge is VLAN-aware while one of its ports has a VLAN.
+ *
+ *   tenant bridge ── access port, VLAN 7 ──┐         ┌── trunk ── VLAN switch
+ *   tenant bridge ── access port, VLAN 8 ──┴─ bridge ┴── trunk ── VLAN switch
+ *
+ * A port with a VLAN is an access port: frames get that VLAN's tag where they come in and lose it
+ * where they leave. The others are trunks: they carry all VLANs, tagged; untagged frames are a VLAN
+ * of their own there, and so are those with a tag that holds a priority only. Each VLAN has its own
+ * MAC addresses. Between trunks spanning-tree frames go through, so that switches behind two
+ * trunks see the loop and block one; no other port gets any.
+ *
+ * A bridge that is not VLAN-aware reads no tag: tagged frames cross it as they are.
+ */
 import type { VirtualBridge } from './bridge.ts'
 import type { VirtualBridgePort } from './port.ts'
 import { type Simulation, word } from './simulation.ts'

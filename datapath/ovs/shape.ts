@@ -1,3 +1,7 @@
+/**
+ * What the kernel matches of a kind of packet under a mask. Most flows are of few kinds: the mask as
+ * the kernel holds it, and the attributes that say so, are worked out once for each.
+ */
 import { equalKeys, type FlowKey, fragLater } from '../../packet/flow-key.ts'
 import { writeKey } from './key.ts'
 import { canonize, createMatch, type KernelMatch, type Need } from './match.ts'
