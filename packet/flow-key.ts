@@ -211,6 +211,10 @@ export function equalKeys(a: FlowKey, b: FlowKey): boolean {
 
 /** Whether a packet's key is one that a flow with this key and mask matches. */
 export function matches(packet: FlowKey, flow: FlowKey, mask: FlowKey): boolean {
+  // Where packets of one port differ most often: MAC addresses, ports.
+  if ((((packet[4] ?? 0) ^ (flow[4] ?? 0)) & (mask[4] ?? 0)) !== 0) return false
+  if ((((packet[6] ?? 0) ^ (flow[6] ?? 0)) & (mask[6] ?? 0)) !== 0) return false
+  if ((((packet[18] ?? 0) ^ (flow[18] ?? 0)) & (mask[18] ?? 0)) !== 0) return false
   for (let word = 0; word < keyWords; word++)
     if ((((packet[word] ?? 0) ^ (flow[word] ?? 0)) & (mask[word] ?? 0)) !== 0) return false
   return true

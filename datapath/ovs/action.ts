@@ -129,12 +129,16 @@ export function writeActions(
   key: FlowKey,
   upcallPid: number,
 ): void {
-  if (!areOutputs(actions)) writeList(out, actions, key, new Tags(key), upcallPid)
-  else
-    for (let index = 0; index < actions.length; index++) {
-      const action = actions[index]
-      if (action?.kind === 'output') writeOutput(out, action.port)
-    }
+  if (areOutputs(actions)) writeOutputs(out, actions)
+  else writeList(out, actions, key, new Tags(key), upcallPid)
+}
+
+/** The same where `areOutputs`. */
+export function writeOutputs(out: Output, actions: readonly Action[]): void {
+  for (let index = 0; index < actions.length; index++) {
+    const action = actions[index]
+    if (action?.kind === 'output') writeOutput(out, action.port)
+  }
 }
 
 function writeOutput(out: Output, port: number): void {

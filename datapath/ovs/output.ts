@@ -98,9 +98,12 @@ export class Output {
     this.#size += known.length * 4
   }
 
-  /** Those of a plain key. */
-  plainKey(key: FlowKey, mask: FlowKey, layers: PlainLayers): void {
-    this.#size = writePlainKey(this.#words, this.#size >>> 2, key, mask, layers) * 4
+  /** An attribute of those of a plain key. */
+  plainKey(type: number, key: FlowKey, mask: FlowKey, layers: PlainLayers): void {
+    const at = this.#size >>> 2
+    const end = writePlainKey(this.#words, at + 1, key, mask, layers)
+    this.#words[at] = ((end - at) * 4) | ((type | nestedBit) << 16)
+    this.#size = end * 4
   }
 
   /** An attribute of one number of 16 bits in network order. */

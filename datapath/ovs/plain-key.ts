@@ -55,7 +55,6 @@ function readUsualKey(words: Uint32Array, at: number, count: number, out: FlowKe
   const tracked = (words[at + 11] ?? 0) | (words[at + 13] ?? 0) | (words[at + 15] ?? 0)
   const labels = (words[at + 17] ?? 0) | (words[at + 18] ?? 0) | (words[at + 19] ?? 0)
   if (((words[at + 1] ?? 0) | tracked | labels | (words[at + 20] ?? 0)) !== 0) return false
-  clearKey(out)
   const middle = words[at + 23] ?? 0
   const ports = words[at + 32] ?? 0
   out[0] = words[at + 7] ?? 0
@@ -68,7 +67,17 @@ function readUsualKey(words: Uint32Array, at: number, count: number, out: FlowKe
   out[14] = swap32(words[at + 29] ?? 0)
   out[9] = words[at + 30] ?? 0
   out[18] = swap16(ports) | (swap16(ports >>> 16) << 16)
-  if (count > usualWords) out[19] = ((words[at + 34] ?? 0) >>> 8) & 0xff
+  out[19] = count > usualWords ? ((words[at + 34] ?? 0) >>> 8) & 0xff : 0
+  // What such a packet does not have: a tunnel, a tag, addresses of more than a word.
+  out[1] = 0
+  out[2] = 0
+  out[7] = 0
+  out[11] = 0
+  out[12] = 0
+  out[13] = 0
+  out[15] = 0
+  out[16] = 0
+  out[17] = 0
   return true
 }
 

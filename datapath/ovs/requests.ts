@@ -2,7 +2,7 @@
 import { type Action, actionDepth, actionDepthMax } from '../../packet/action.ts'
 import { createKey, type FlowKey, maskKey } from '../../packet/flow-key.ts'
 import { DatapathError, type FlowId } from '../datapath.ts'
-import { areOutputs, writeActions, writeSlowActions } from './action.ts'
+import { areOutputs, writeActions, writeOutputs, writeSlowActions } from './action.ts'
 import type { FlowRecords } from './flow-record.ts'
 import { writeKey } from './key.ts'
 import type { KernelMatch } from './match.ts'
@@ -45,17 +45,17 @@ export class Requests {
     actions: readonly Action[],
     isSlow: boolean,
   ): void {
-    const { module, records, portId, out } = this.#parts
-    checkSize(actions)
+    const { module, records, out } = this.#parts
+    const isSent = areOutputs(actions)
+    checkSize(actions, isSent)
     // Without NLM_F_CREATE: made, or replaced when it is there.
     out.begin(module.families.flow, request, sequence, flowCommand.create, module.datapath)
     try {
       records.writeUfid(id, out)
       this.#writeMatch(key, shape)
       const list = out.nest(flowAttr.actions)
-      const pid = portId((key[0] ?? 0) & (shape.mask[0] ?? 0))
-      if (isSlow) writeSlowActions(out, actions, pid)
-      else writeActions(out, actions, this.#known(key, shape, actions), pid)
+      if (isSent) writeOutputs(out, actions)
+      else this.#writeActions(key, shape, actions, isSlow)
       out.close(list)
     } catch (error) {
       out.cancel()
@@ -79,7 +79,7 @@ export class Requests {
     actions: readonly Action[],
     key: FlowKey,
   ): void {
-    checkSize(actions)
+    checkSize(actions, areOutputs(actions))
     const { module, out } = this.#parts
     out.begin(module.families.packet, request, sequence, packetCommand.execute, module.datapath)
     out.attributeBytes(packetAttr.packet, packet)
@@ -95,14 +95,18 @@ export class Requests {
 
   #writeMatch(key: FlowKey, { mask, maskWords, layers }: Shape): void {
     const { out } = this.#parts
-    const keyStart = out.nest(flowAttr.key)
-    if (layers !== layersOf.none && (key[0] ?? 0) < vportsMax) out.plainKey(key, mask, layers)
-    else writeKey(out, this.#masked(key, mask), false)
-    out.close(keyStart)
-    const maskStart = out.nest(flowAttr.mask)
+    if (layers !== layersOf.none && (key[0] ?? 0) < vportsMax)
+      out.plainKey(flowAttr.key, key, mask, layers)
+    else this.#writeMasked(flowAttr.key, key, mask, false)
     if (maskWords !== undefined) out.attributes(maskWords)
-    else writeKey(out, this.#masked(key, mask), true)
-    out.close(maskStart)
+    else this.#writeMasked(flowAttr.mask, key, mask, true)
+  }
+
+  #writeMasked(type: number, key: FlowKey, mask: FlowKey, asMask: boolean): void {
+    const { out } = this.#parts
+    const start = out.nest(type)
+    writeKey(out, this.#masked(key, mask), asMask)
+    out.close(start)
   }
 
   #masked(key: FlowKey, mask: FlowKey): KernelMatch {
@@ -110,17 +114,21 @@ export class Requests {
     return { key: this.#key, mask }
   }
 
-  /** What actions may take for granted of the flow's packets. */
-  #known(key: FlowKey, { mask }: Shape, actions: readonly Action[]): FlowKey {
-    return areOutputs(actions) ? key : this.#masked(key, mask).key
+  /** Actions may take for granted what the flow matches of its packets, and no more. */
+  #writeActions(key: FlowKey, { mask }: Shape, actions: readonly Action[], isSlow: boolean): void {
+    const { portId, out } = this.#parts
+    const known = this.#masked(key, mask).key
+    const pid = portId(known[0] ?? 0)
+    if (isSlow) writeSlowActions(out, actions, pid)
+    else writeActions(out, actions, known, pid)
   }
 }
 
 /** An action takes 8 bytes at least, and not much more in the mean. */
-function checkSize(actions: readonly Action[]): void {
+function checkSize(actions: readonly Action[], isSent: boolean): void {
   if (actions.length * 8 > limits.actionsSize)
     throw new DatapathError('E2BIG', `${actions.length} actions are too many for one packet`)
-  if (!areOutputs(actions) && actionDepth(actions) > actionDepthMax)
+  if (!isSent && actionDepth(actions) > actionDepthMax)
     throw new DatapathError('E2BIG', `actions stand ${actionDepthMax} deep in others at most`)
 }
 

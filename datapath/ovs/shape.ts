@@ -7,7 +7,7 @@ import { writeKey } from './key.ts'
 import { canonize, createMatch, type KernelMatch, type Need } from './match.ts'
 import { Output } from './output.ts'
 import { type PlainLayers, plainLayers } from './plain-key.ts'
-import { tagPresent } from './protocol.ts'
+import { flowAttr, tagPresent } from './protocol.ts'
 
 export const limits = {
   /** Kinds kept; when there are more, all are worked out anew. */
@@ -17,7 +17,7 @@ export const limits = {
 export interface Shape {
   /** Never changes: one list for all flows that have it. */
   readonly mask: FlowKey
-  /** The mask's attributes; undefined where they depend on more of the key. */
+  /** The attribute that holds the mask; undefined where it depends on more of the key. */
   readonly maskWords: Uint32Array | undefined
   /** What `writePlainKey` has to write of the key, where it can. */
   readonly layers: PlainLayers
@@ -64,9 +64,12 @@ export class Shapes {
 
   /** @throws DatapathError as `writeKey` does */
   #write(match: KernelMatch): Uint32Array {
-    this.#out.clear()
-    writeKey(this.#out, match, true)
-    return this.#out.arena.words.slice(0, this.#out.size >>> 2)
+    const out = this.#out
+    out.clear()
+    const start = out.nest(flowAttr.mask)
+    writeKey(out, match, true)
+    out.close(start)
+    return out.arena.words.slice(0, out.size >>> 2)
   }
 }
 

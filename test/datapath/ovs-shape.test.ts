@@ -6,6 +6,7 @@ import { writeKey } from '../../datapath/ovs/key.ts'
 import { canonize, createMatch, need } from '../../datapath/ovs/match.ts'
 import { Output } from '../../datapath/ovs/output.ts'
 import { layersOf, readPlainKey } from '../../datapath/ovs/plain-key.ts'
+import { flowAttr } from '../../datapath/ovs/protocol.ts'
 import { limits, Shapes } from '../../datapath/ovs/shape.ts'
 import { extractKey } from '../../packet/extract.ts'
 import { createKey, type FlowKey, keyWords, maskKey } from '../../packet/flow-key.ts'
@@ -63,17 +64,19 @@ test(`a flow of a known kind is as if it were the first (SEED=${seed})`, (t) => 
         t.deepEqual(shape.mask, match.mask)
         t.is(shapes.of(key, asked, needs).mask, shape.mask)
         out.clear()
+        const start = out.nest(flowAttr.mask)
         writeKey(out, match, true)
+        out.close(start)
         t.deepEqual(shape.maskWords, out.arena.words.slice(0, out.size >>> 2))
         if (shape.layers === layersOf.none) continue
         plain++
         out.clear()
         writeKey(out, match, false)
         const size = out.size
-        out.plainKey(key, shape.mask, shape.layers)
-        t.is(out.size, 2 * size, 'the same attributes')
+        out.plainKey(flowAttr.key, key, shape.mask, shape.layers)
+        t.is(out.size, 2 * size + 4, 'the same attributes in one')
         const read = createKey()
-        t.true(readPlainKey(out.arena.words, size, 2 * size, read))
+        t.true(readPlainKey(out.arena.words, size + 4, out.size, read))
         maskKey(read, shape.mask, read)
         t.deepEqual(read, match.key)
       }
@@ -93,8 +96,8 @@ test('a protocol that is not matched is not told', (t) => {
   const { mask, layers } = new Shapes().of(key, asked, need.nothing)
   t.is(layers, layersOf.ipv4)
   out.clear()
-  out.plainKey(key, mask, layers)
-  t.is(out.arena.words[13], 0)
+  out.plainKey(flowAttr.key, key, mask, layers)
+  t.is(out.arena.words[14], 0)
 })
 
 test('kinds are bounded', (t) => {
