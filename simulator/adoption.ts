@@ -55,7 +55,7 @@ function inheritMacs(world: AdoptionWorld, flow: InstalledFlow): void {
   const { topology, sim, learning, nowMs } = world
   simulate(topology, flow.key, sim)
   if (sim.looped || !covers(flow.mask, sim.mask)) return
-  learning.commit(sim, nowMs - flow.stats.idleMs)
+  learning.commit(sim, Math.floor(nowMs - flow.stats.idleMs))
 }
 
 /**
@@ -106,7 +106,7 @@ function take({ sim, flows, nowMs }: AdoptionWorld, flow: InstalledFlow): boolea
   const { tags, tagCount } = sim
   const { key, actions = [] } = flow
   const basis = { tags, tagCount, sources: sim.sources, endsMs: undefined }
-  flows.take(flow.id, { key, actions, ...basis }, nowMs - idleMs)
+  flows.take(flow.id, { key, actions, ...basis }, Math.floor(nowMs - idleMs))
   return true
 }
 

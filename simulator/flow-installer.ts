@@ -211,7 +211,7 @@ function idleLimit({ key, actions }: Pick<NewFlow, 'key' | 'actions'>): number {
 /** False when the datapath no longer has the flow. */
 function noteStats(flow: Flow, stats: FlowStats | undefined, nowMs: number): boolean {
   if (stats === undefined) return false
-  flow.usedMs = Math.max(flow.usedMs, nowMs - stats.idleMs)
+  flow.usedMs = Math.max(flow.usedMs, Math.floor(nowMs - stats.idleMs))
   return true
 }
 

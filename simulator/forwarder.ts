@@ -114,7 +114,8 @@ export class Forwarder {
 
   constructor(options: ForwarderOptions) {
     const { datapath, host, flowLimit = limits.flows, tunnels = noDevices } = options
-    const now = (): number => (this.#roundMs === 0 ? options.now() : this.#roundMs)
+    // Whole milliseconds: flows and connections keep times, and a fraction is an object of its own.
+    const now = (): number => (this.#roundMs === 0 ? Math.floor(options.now()) : this.#roundMs)
     const topology = new VirtualTopology(host)
     const flows = new FlowInstaller(datapath, now, flowLimit)
     const sharing = new Sharing(host, () => topology.peers.ways.size > 0)
