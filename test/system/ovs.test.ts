@@ -30,7 +30,7 @@ const oneKernel: readonly Series[] = process.env.MIDONET_LONG === undefined ? ['
 const files: readonly GuestFile[] = [
   {
     names: ['datapath-ovs', 'datapath-ovs-kernel', 'datapath-ovs-conntrack', 'fairness-ovs'],
-    tests: 71,
+    tests: 73,
   },
   { names: ['agent-ovs', 'hosts-ovs', 'tunnel-ovs'], tests: 12, kernels: oneKernel },
   // Many seconds of waiting in an emulated machine: the same cases run on eBPF each time.
