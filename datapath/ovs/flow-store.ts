@@ -165,14 +165,11 @@ export class FlowStore {
     return this.#stats.read(id)
   }
 
+  /** The same of many flows, in their order. */
   statsOf(ids: readonly FlowId[]): readonly (FlowStats | undefined)[] {
     this.flush()
     this.listen()
-    const isKnown = (id: FlowId): boolean => this.records.has(id)
-    if (ids.every(isKnown)) return this.#stats.readMany(ids)
-    const known = ids.filter(isKnown)
-    const stats = new Map(this.#stats.readMany(known).map((one, index) => [known[index], one]))
-    return ids.map((id) => stats.get(id))
+    return this.#stats.readMany(ids)
   }
 
   *all(): Iterable<InstalledFlow> {

@@ -14,6 +14,7 @@ export const limits = {
   shapes: 256,
 } as const
 
+/** How a kind of flow is matched. */
 export interface Shape {
   /** Never changes: one list for all flows that have it. */
   readonly mask: FlowKey
@@ -29,6 +30,7 @@ interface Kept extends Shape {
   readonly kind: number
 }
 
+/** The kinds of flows met so far, the last of them found at once. */
 export class Shapes {
   readonly #kept: Kept[] = []
   #last: Kept | undefined

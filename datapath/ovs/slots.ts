@@ -7,6 +7,7 @@ const vectorSize = 16
 const lengthAt = 56
 const doNotWait = 0x40
 
+/** Made once: its memory lives as long as the process. */
 export class MessageSlots {
   readonly count: number
   /** Bytes of a slot: slot `n` begins at `n * size`. */

@@ -65,7 +65,7 @@ export class StatsReader {
     return records.stats(id, nowMs)
   }
 
-  /** The same of many flows, in their order; each is a record. */
+  /** The same of many flows, in their order. */
   readMany(ids: readonly FlowId[]): (FlowStats | undefined)[] {
     const { records, sender, out } = this.#parts
     const reading = ++this.#reading
@@ -73,15 +73,19 @@ export class StatsReader {
     for (let from = 0; from < ids.length; from += limits.together) {
       const to = Math.min(ids.length, from + limits.together)
       for (let index = from; index < to; index++) {
-        this.#ask(ids[index] ?? 0)
+        const id = ids[index]
+        if (id === undefined || !records.has(id)) continue
+        this.#ask(id)
         out.end()
       }
+      if (out.size === 0) continue
       sender.send(out.arena.address, out.size)
       out.clear()
       sender.collect(this.#heed)
     }
     const nowMs = monotonicMs()
     return ids.map((id) => {
+      if (!records.has(id)) return undefined
       // The answer may have found no room: one that is waited for is certain.
       const isThere = records.wasRead(id, reading) || this.#readOne(id)
       return isThere ? records.stats(id, nowMs) : undefined
